@@ -1,0 +1,45 @@
+"""Accelerator power by phase, affine in the phase's activity.
+
+P = P_idle + (P_max - P_idle) x activity (Fan, Weber, Barroso, ISCA 2007, equation 1), one measured activity a phase.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kernels._jit import kernel
+
+
+class PowerModel(NamedTuple):
+    """Watts of one accelerator at idle and at its limit, and activity (0 to 1) by phase."""
+
+    idle_w: float
+    limit_w: float
+    gemm: float
+    memory: float
+    communication: float
+    bubble: float
+
+
+class StepEnergy(NamedTuple):
+    """Joules of one accelerator in one step; idle power during a phase counts to the phase."""
+
+    compute_j: float
+    communication_j: float
+    bubble_j: float
+
+
+@kernel
+def phase_power_w(p: PowerModel, activity: float) -> float:
+    """Return the power of one accelerator at an activity between 0 and 1, watts."""
+    return p.idle_w + (p.limit_w - p.idle_w) * activity
+
+
+@kernel
+def step_energy(p: PowerModel, gemm_s: float, memory_s: float, communication_s: float, bubble_s: float) -> StepEnergy:
+    """Return the energy of one accelerator over the phases of a step, joules."""
+    return StepEnergy(
+        phase_power_w(p, p.gemm) * gemm_s + phase_power_w(p, p.memory) * memory_s,
+        phase_power_w(p, p.communication) * communication_s,
+        phase_power_w(p, p.bubble) * bubble_s,
+    )

@@ -1,0 +1,196 @@
+"""What the catalog holds: models, accelerators, generations, fabrics, sites and failure profiles.
+
+Every record carries `sources`: `default` for what is not named, else by file key. A value that no source gives is
+absent, and whoever needs it says so.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from simulator.fields import (
+    Bytes,
+    BytesPerSecond,
+    Count,
+    CountOrZero,
+    FlopsPerSecond,
+    KgCo2e,
+    KgCo2ePerJoule,
+    LitresPerJoule,
+    PerSecond,
+    RandomSeconds,
+    Ratio,
+    RatioFromOne,
+    Record,
+    Seconds,
+    Share,
+    Usd,
+    UsdPerAcceleratorSecond,
+    UsdPerJoule,
+    Watts,
+)
+
+Precision = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp4"]
+
+
+class Sourced(Record):
+    """A record whose values have sources, by file key; `default` covers the rest."""
+
+    sources: dict[str, str] = Field(default_factory=dict)
+    notes: str | None = None
+
+
+class MixtureOfExperts(Record):
+    """Mixture-of-experts layers (Fedus et al. 2022; shared experts: DeepSeekMoE, arXiv:2401.06066)."""
+
+    layers: Count = Field(description="how many of the model's layers are mixture-of-experts layers")
+    experts: Count
+    experts_per_token: Count
+    expert_hidden: Count = Field(description="feed-forward width of one routed expert")
+    shared_hidden: CountOrZero = Field(default=0, description="feed-forward width of all shared experts together")
+
+
+class LatentAttention(Record):
+    """Multi-head latent attention, MLA (DeepSeek-V2, arXiv:2405.04434, section 2.1)."""
+
+    query_rank: CountOrZero = Field(default=0, description="rank of the query compression; 0: none")
+    key_value_rank: Count
+    rope_dim: Count = Field(description="per-head dimension that carries the rotary position")
+    nope_dim: Count = Field(description="per-head dimension without position")
+    value_dim: Count
+
+
+class ModelRecord(Sourced):
+    """A decoder-only transformer."""
+
+    name: str = "inline model"
+    layers: Count = Field(description="all layers, dense and mixture of experts")
+    hidden: Count
+    heads: Count
+    key_value_heads: CountOrZero = Field(default=0, description="0: as many as heads")
+    head_dim: CountOrZero = Field(default=0, description="0: hidden / heads")
+    ffn_hidden: Count = Field(description="feed-forward width of a dense layer")
+    gated: bool = Field(description="gated feed-forward (SwiGLU): three matrices instead of two")
+    vocabulary: Count = Field(description="rows of the embedding as trained, padding included where published so")
+    tied_embeddings: bool = False
+    learned_positions: CountOrZero = 0
+    attention_bias: Literal["none", "qkv", "all"] = "none"
+    ffn_bias: bool = False
+    norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    norms_per_layer: Count = 2
+    sliding_window: CountOrZero = Field(default=0, description="tokens a sliding-window layer attends to; 0: all")
+    sliding_window_share: Share = Field(default=0.0, description="share of layers with the sliding window")
+    mixture_of_experts: MixtureOfExperts | None = None
+    latent_attention: LatentAttention | None = None
+    published_parameters: Ratio | None = Field(default=None, description="count the publisher states")
+    published_active_parameters: Ratio | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelRecord:
+        if self.mixture_of_experts and self.mixture_of_experts.layers > self.layers:
+            raise ValueError(f"mixture_of_experts.layers is {self.mixture_of_experts.layers}; "
+                             f"allowed: at most layers, {self.layers}")
+        if self.mixture_of_experts and self.mixture_of_experts.experts_per_token > self.mixture_of_experts.experts:
+            raise ValueError(f"experts_per_token is {self.mixture_of_experts.experts_per_token}; "
+                             f"allowed: at most experts, {self.mixture_of_experts.experts}")
+        if not self.head_dim and self.hidden % self.heads:
+            raise ValueError(f"hidden {self.hidden} is no multiple of heads {self.heads}; give head_dim")
+        if self.key_value_heads and self.heads % self.key_value_heads:
+            raise ValueError(f"heads {self.heads} is no multiple of key_value_heads {self.key_value_heads}")
+        return self
+
+
+class AcceleratorRecord(Sourced):
+    """One accelerator as a scheduler counts it, and its share of the node."""
+
+    name: str = "inline accelerator"
+    vendor: str | None = None
+    year: Count | None = None
+    generation: str = Field(description="entry of the generations catalog: its measured efficiencies")
+    peak_flops: dict[Precision, FlopsPerSecond] = Field(description="dense peak by precision, per second")
+    memory_bytes: Bytes
+    memory_bandwidth_bytes_per_s: BytesPerSecond
+    scale_up_domain: Count = Field(description="accelerators joined by the scale-up network (NVLink, ICI)")
+    scale_up_bandwidth_bytes_per_s: BytesPerSecond | None = Field(default=None, description="per accelerator and direction")
+    nic_bandwidth_bytes_per_s: BytesPerSecond | None = Field(default=None, description="scale-out, per accelerator")
+    accelerators_per_node: Count
+    tdp_w: Watts | None = None
+    idle_power_w: Watts | None = None
+    host_power_w: Watts | None = Field(default=None, description="rest of a node under training load, per node")
+    price_usd: Usd | None = Field(default=None, description="purchase price of one accelerator")
+    on_demand_usd_per_accelerator_s: UsdPerAcceleratorSecond | None = None
+    reserved_1y_usd_per_accelerator_s: UsdPerAcceleratorSecond | None = None
+    reserved_3y_usd_per_accelerator_s: UsdPerAcceleratorSecond | None = None
+    spot_usd_per_accelerator_s: UsdPerAcceleratorSecond | None = None
+    embodied_kgco2e: KgCo2e | None = Field(default=None, description="per accelerator, as the source bounds it")
+
+
+class GenerationRecord(Sourced):
+    """Measured efficiencies of a hardware generation and software era; see docs/validation.md."""
+
+    name: str
+    gemm_efficiency: Share = Field(description="share of peak a large matrix multiplication reaches in training")
+    attention_efficiency: Share = Field(description="share of peak the fused attention kernel reaches, forward")
+    memory_efficiency: Share = Field(description="share of memory bandwidth a streaming kernel reaches")
+    gemm_half_depth: Ratio = Field(description="inner dimension K at which a matrix multiplication is half as efficient")
+    launch_latency_s: Seconds
+    scale_up_efficiency: Share = Field(description="bus bandwidth of a large collective over link bandwidth")
+    scale_up_latency_s: Seconds
+    gemm_power: Share = Field(description="power above idle, share of TDP minus idle, during matrix multiplication")
+    memory_power: Share = Field(description="the same during memory-bound operators")
+    communication_power: Share = Field(description="the same while waiting in an exposed collective")
+    bubble_power: Share = Field(description="the same in a pipeline bubble or a stall")
+
+
+class FabricRecord(Sourced):
+    """The scale-out network."""
+
+    name: str = "inline fabric"
+    oversubscription: RatioFromOne = 1.0
+    leaf_nodes: Count = Field(description="nodes below one leaf switch or rail group, full bandwidth")
+    pod_nodes: Count = Field(description="nodes within which there is no oversubscription")
+    efficiency: Share = Field(description="bus bandwidth of a large collective over NIC bandwidth")
+    latency_s: Seconds
+    power_w: Watts = Field(description="switches and optics, per accelerator")
+
+
+class SiteRecord(Sourced):
+    """A place: its grid and its buildings."""
+
+    name: str
+    kind: str
+    carbon_intensity_kgco2e_per_j: KgCo2ePerJoule | None = None
+    electricity_usd_per_j: UsdPerJoule | None = None
+    pue: RatioFromOne | None = None
+    water_l_per_j: LitresPerJoule | None = Field(default=None, description="on-site water, WUE")
+    grid_water_l_per_j: LitresPerJoule | None = None
+    carbon_free_share: Share | None = None
+
+
+class FailureComponent(Record):
+    """One cause of interruptions."""
+
+    name: str
+    rate_per_s: PerSecond = Field(description="per node, or per domain of `blast_radius` nodes where that is over 1")
+    blast_radius: Count = Field(default=1, description="nodes that one event takes down together")
+    kind: Literal["hardware", "software", "planned"] = Field(
+        description="hardware: nodes leave for repair; software: restart in place; planned: stop and restart in place")
+
+
+class Recovery(Record):
+    """The parts of a restart; each is drawn at every event (constant, or a distribution)."""
+
+    detection_s: RandomSeconds = Field(default=0.0, description="from failure to the decision to restart")
+    replacement_s: RandomSeconds = Field(default=0.0, description="swap in a hot spare")
+    initialisation_s: RandomSeconds = Field(default=0.0, description="processes, communicators, compilation, warm-up")
+    repair_s: RandomSeconds = Field(default=0.0, description="until a failed node is back in the pool")
+
+
+class FailureProfile(Sourced):
+    """How often what fails on a cluster, and how long the parts of recovery take."""
+
+    name: str = "inline profile"
+    components: tuple[FailureComponent, ...] = ()
+    recovery: Recovery = Recovery()

@@ -1,0 +1,253 @@
+"""Field types of catalog records and scenarios: SI floats written as quantity strings, and distributions.
+
+A field declared `Seconds` holds a float in seconds. In a file it is a quantity string, or a distribution
+(`{triangular: [2 USD/h, 2.5 USD/h, 4 USD/h]}`) that stays in the scenario until `realise` draws it once a trial.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from simulator.errors import unknown_name
+from simulator.units import KINDS, QuantityError, format_quantity, parse_quantity, shorten
+
+# Name of a distribution -> what its parameters are, in order; the last of lognormal is a pure ratio.
+DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
+    "triangular": ("low", "mode", "high"),
+    "uniform": ("low", "high"),
+    "normal": ("mean", "standard deviation"),
+    "lognormal": ("median", "standard deviation of the logarithm"),
+    "exponential": ("mean",),
+    "choice": ("value", "..."),
+}
+_REDRAWS = 1000
+
+
+class Distribution:
+    """A number not known (epistemic) or not fixed (aleatory): name and SI parameters.
+
+    Draws outside the bounds of the field it stands in are drawn again, so a normal is truncated there.
+    """
+
+    __slots__ = ("aleatory", "high", "kind", "low", "name", "parameters")
+
+    def __init__(self, name: str, parameters: tuple[float, ...], kind: str, low: float, aleatory: bool,
+                 high: float = math.inf) -> None:
+        self.name, self.parameters, self.kind = name, parameters, kind
+        self.low, self.high, self.aleatory = low, high, aleatory
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Distribution) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"{self.name}{self.to_file()[self.name]}"
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.name, self.parameters, self.kind, self.low, self.high, self.aleatory
+
+    def to_file(self) -> dict[str, list[Any]]:
+        """Return the mapping a scenario file writes."""
+        kinds = [self.kind] * len(self.parameters)
+        if self.name == "lognormal":
+            kinds[1] = "ratio"
+        return {self.name: [format_quantity(p, k) for p, k in zip(self.parameters, kinds, strict=True)]}
+
+    def central(self) -> float:
+        """Return the value a single deterministic estimate uses: the mode or median (the mean of an exponential)."""
+        p = self.parameters
+        if self.name == "choice":
+            return float(np.median(p))
+        return {"triangular": p[1 % len(p)], "uniform": sum(p) / len(p)}.get(self.name, p[0])
+
+    def mean(self) -> float:
+        """Return the mean, in SI (of the untruncated distribution)."""
+        p = self.parameters
+        if self.name in ("triangular", "uniform", "choice"):
+            return sum(p) / len(p)
+        return p[0] * math.exp(p[1] ** 2 / 2) if self.name == "lognormal" else p[0]
+
+    def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """Return `size` draws, shape (size,), SI."""
+        values = self._draw(rng, size)
+        for _ in range(_REDRAWS):
+            outside = (values < self.low) | (values > self.high)
+            if not outside.any():
+                return values
+            values[outside] = self._draw(rng, int(outside.sum()))
+        raise QuantityError(f"{self!r} lies almost wholly outside the values allowed, {self.low:g} to {self.high:g}")
+
+    def _draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        p = self.parameters
+        match self.name:
+            case "triangular":
+                return rng.triangular(*p, size) if p[2] > p[0] else np.full(size, p[0])
+            case "uniform":
+                return rng.uniform(*p, size)
+            case "normal":
+                return rng.normal(*p, size)
+            case "lognormal":
+                return p[0] * np.exp(p[1] * rng.standard_normal(size))
+            case "exponential":
+                return p[0] * rng.standard_exponential(size)
+            case _:
+                return np.asarray(p)[rng.integers(0, len(p), size)]
+
+
+def parse_distribution(value: dict[Any, Any], kind: str, low: float, aleatory: bool,
+                       high: float = math.inf) -> Distribution:
+    """Return the distribution a one-key mapping describes; raise QuantityError with what is allowed."""
+    if len(value) != 1:
+        raise QuantityError(f"found {shorten(value)}; allowed: one distribution, such as {{uniform: [low, high]}}")
+    ((name, raw),) = value.items()
+    if name not in DISTRIBUTIONS:
+        raise QuantityError(unknown_name("distribution", str(name), DISTRIBUTIONS))
+    wanted = DISTRIBUTIONS[name]
+    raw = raw if isinstance(raw, list | tuple) else [raw]
+    if (name == "choice" and not raw) or (name != "choice" and len(raw) != len(wanted)):
+        raise QuantityError(f"{name} has {len(raw)} values; allowed: [{', '.join(wanted)}]")
+    kinds = [kind, "ratio"] if name == "lognormal" else [kind] * len(raw)
+    p = tuple(parse_quantity(item, k) for item, k in zip(raw, kinds, strict=True))
+    if name in ("triangular", "uniform") and list(p) != sorted(p):
+        raise QuantityError(f"{name} found {shorten(raw)}; allowed: values in rising order [{', '.join(wanted)}]")
+    if name in ("normal", "lognormal") and p[1] < 0:
+        raise QuantityError(f"{name} found {shorten(raw)}; allowed: a spread of zero or more around a valid value")
+    if name in ("lognormal", "exponential") and p[0] <= 0:
+        raise QuantityError(f"{name} found {shorten(raw)}; allowed: a {wanted[0]} above zero")
+    values = p[:1] if name in ("normal", "lognormal", "exponential") else p
+    if min(values) < low or max(values) > high:
+        bounds = f"below {low:g}" + (f" or above {high:g}" if high < math.inf else "")
+        raise QuantityError(f"{name} found {shorten(raw)}; allowed: no value {bounds} (SI)")
+    return Distribution(name, p, kind, low, aleatory, high)
+
+
+class Quantity:
+    """Annotation that reads a quantity string of one kind into an SI float within bounds, or a distribution."""
+
+    def __init__(self, kind: str, low: float = 0.0, high: float = math.inf, *, above: bool = False,
+                 whole: bool = False, aleatory: bool = False) -> None:
+        self.kind, self.low, self.high = kind, low, high
+        self.above, self.whole, self.aleatory = above, whole, aleatory
+
+    def read(self, value: Any) -> float | Distribution:
+        """Return the SI value (int where whole); raise QuantityError outside the bounds."""
+        if isinstance(value, Distribution):
+            return value
+        if isinstance(value, dict):
+            if self.whole:
+                raise QuantityError(f"found {shorten(value)}; allowed: one whole number, not a distribution")
+            return parse_distribution(value, self.kind, self.low, self.aleatory, self.high)
+        number = parse_quantity(value, self.kind)
+        if number < self.low or number > self.high or (self.above and number == self.low):
+            raise QuantityError(f"found {shorten(value)}; allowed: {self.bounds()}")
+        if self.whole and not number.is_integer():
+            raise QuantityError(f"found {value!r}; allowed: a whole number")
+        return int(number) if self.whole else number
+
+    def bounds(self) -> str:
+        """Return the allowed range in words."""
+        unit = KINDS[self.kind][0]
+        low = f"{'more than' if self.above else 'at least'} {self.low:g}"
+        return (low + (f" and at most {self.high:g}" if self.high < math.inf else "") + f" {unit}").strip()
+
+    def write(self, value: Any) -> Any:
+        """Return what a file writes."""
+        return value.to_file() if isinstance(value, Distribution) else format_quantity(value, self.kind)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.read, serialization=core_schema.plain_serializer_function_ser_schema(self.write)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        unit, example = KINDS[self.kind]
+        text = f"{self.bounds()}; such as {example!r}"
+        scalar = {"type": "string"} if unit else {"type": ["number", "string"]}
+        if self.whole:
+            return {**scalar, "description": text}
+        spread = {"type": "object", "maxProperties": 1, "properties": {name: {} for name in DISTRIBUTIONS},
+                  "additionalProperties": False}
+        return {"anyOf": [scalar, spread], "description": text}
+
+
+Seconds = Annotated[float, Quantity("time")]
+RandomSeconds = Annotated[Any, Quantity("time", aleatory=True)]  # drawn anew at every event
+PositiveSeconds = Annotated[float, Quantity("time", above=True)]
+Watts = Annotated[float, Quantity("power")]
+Bytes = Annotated[float, Quantity("bytes", above=True)]
+BytesPerSecond = Annotated[float, Quantity("bandwidth", above=True)]
+FlopsPerSecond = Annotated[float, Quantity("flop_rate", above=True)]
+Usd = Annotated[float, Quantity("money")]
+UsdPerAcceleratorSecond = Annotated[float, Quantity("money_per_accelerator_time")]
+UsdPerJoule = Annotated[float, Quantity("money_per_energy", low=-math.inf)]  # prices can be negative
+UsdPerByteSecond = Annotated[float, Quantity("money_per_bytes_time")]
+KgCo2e = Annotated[float, Quantity("carbon_mass")]
+KgCo2ePerJoule = Annotated[float, Quantity("carbon_per_energy")]
+LitresPerJoule = Annotated[float, Quantity("volume_per_energy")]
+PerSecond = Annotated[float, Quantity("rate")]
+Count = Annotated[int, Quantity("count", low=1, high=1e18, whole=True)]
+CountOrZero = Annotated[int, Quantity("count", high=1e18, whole=True)]
+Tokens = Annotated[float, Quantity("count", low=1, high=1e18)]
+Ratio = Annotated[float, Quantity("ratio")]
+Share = Annotated[float, Quantity("ratio", high=1.0)]
+RatioFromOne = Annotated[float, Quantity("ratio", low=1.0)]
+
+_SUFFIXES = ("_usd_per_accelerator_s", "_usd_per_byte_s", "_usd_per_j", "_kgco2e_per_j", "_l_per_j", "_bytes_per_s",
+             "_flops_per_s", "_kgco2e", "_bytes", "_per_s", "_usd", "_s", "_w")
+
+
+def file_key(name: str) -> str:
+    """Return the key of a field in a file: its name without the unit suffix (`repair_time_s` -> `repair_time`)."""
+    for suffix in _SUFFIXES:
+        if name.endswith(suffix):
+            return name.removesuffix(suffix)
+    return name
+
+
+class Record(BaseModel):
+    """Base of everything read from a file: immutable, in SI, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=file_key, serialize_by_alias=True)
+
+    def to_file(self) -> dict[str, Any]:
+        """Return the record as a file writes it: plain mappings, lists, numbers and quantity strings."""
+        return self.model_dump(by_alias=True, exclude_defaults=False, exclude_none=True)
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def map_distributions(record: R, draw: Callable[[str, Distribution], Any], path: str = "") -> R:
+    """Return the record with every epistemic distribution replaced by draw(path, distribution).
+
+    Parts without a distribution are the same objects, so what was computed from them stays valid.
+    """
+    changed: dict[str, Any] = {}
+    for name in type(record).model_fields:
+        old = getattr(record, name)
+        new = _map_value(old, draw, f"{path}.{file_key(name)}" if path else file_key(name))
+        if new is not old:
+            changed[name] = new
+    return record.model_copy(update=changed) if changed else record
+
+
+def _map_value(value: Any, draw: Callable[[str, Distribution], Any], path: str) -> Any:
+    if isinstance(value, Distribution):
+        return value if value.aleatory else draw(path, value)
+    if isinstance(value, BaseModel):
+        return map_distributions(value, draw, path)
+    if isinstance(value, tuple):
+        items = tuple(_map_value(item, draw, f"{path}.{i}") for i, item in enumerate(value))
+        return items if any(a is not b for a, b in zip(items, value, strict=True)) else value
+    if isinstance(value, dict):
+        mapped = {key: _map_value(item, draw, f"{path}.{key}") for key, item in value.items()}
+        return mapped if any(mapped[key] is not value[key] for key in value) else value
+    return value
