@@ -2,3 +2,26 @@
 
 Nothing here reads a file, keeps state or knows a scenario. Parameter packs are NamedTuples of floats.
 """
+
+from __future__ import annotations
+
+__all__ = ["is_compiled"]
+
+
+def is_compiled() -> bool:
+    """Return whether the kernels of a run lie compiled in numba's cache (or need no compiling)."""
+    import numba
+
+    from kernels.progress import advance
+    from kernels.step import step_time
+
+    if numba.config.DISABLE_JIT:
+        return True
+    return all(_has_index(function._cache) for function in (advance, step_time))
+
+
+def _has_index(cache: object) -> bool:
+    from pathlib import Path
+
+    folder, name = Path(cache.cache_path), cache._impl.filename_base  # type: ignore[attr-defined]
+    return any(folder.glob(f"{name}*.nbi"))

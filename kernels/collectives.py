@@ -68,11 +68,10 @@ def all_to_all_time_s(sent_bytes: float, size: float, stride: float, net: Networ
     time_s = sent_bytes * (inside - 1.0) / size / net.scale_up_bytes_per_s
     latency_s = net.scale_up_latency_s
     if size > inside:
-        crossing = 1.0
+        outside = size - inside  # members reached through the NIC
         if size * stride > net.pod:
-            outside_pod = 1.0 - members_inside(size, stride, net.pod) / size
-            crossing = max(1.0, net.oversubscription * outside_pod)
-        time_s = max(time_s, sent_bytes * (size - inside) / size / net.nic_bytes_per_s * crossing)
+            outside = max(outside, net.oversubscription * (size - members_inside(size, stride, net.pod)))
+        time_s = max(time_s, sent_bytes * outside / size / net.nic_bytes_per_s)
         latency_s += net.nic_latency_s
     return time_s + latency_s
 

@@ -21,9 +21,7 @@ def slowest_stage_s(layers: float, stages: float, layer_s: float, head_s: float)
     if stages <= 1.0:
         return layers * layer_s + head_s
     middle = layers_per_stage(layers, stages)
-    end = 0.5 * (layers - middle * (stages - 2.0))
-    if end < 0.0:  # too few layers to fill the middle: spread evenly
-        return layers / stages * layer_s + head_s
+    end = max(0.0, 0.5 * (layers - middle * (stages - 2.0)))  # 0 where too few layers are left to fill the middle
     return max(middle * layer_s, end * layer_s + head_s)
 
 

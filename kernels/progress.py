@@ -25,7 +25,7 @@ class Progress(NamedTuple):
     durable: float  # steps a restart would find on storage
     pending: float  # steps in the checkpoint being written; durable where none is
     persist_left_s: float  # until `pending` is durable
-    partial_s: float  # time into the step not finished
+    partial_s: float  # work done of the step not finished, without the slowdown of a write beside it
     stall_s: float  # stalled for checkpoints in this call
     slowdown_s: float  # lost to writing beside computing in this call
     checkpoints: float  # begun in this call
@@ -88,6 +88,7 @@ def advance(horizon_s: float, step: float, since: float, durable: float, pending
         Cost of one checkpoint, as above. A new one waits for the one before to be durable.
     """
     left = horizon_s
+    elapsed = 0.0  # beside `left`, which is infinite with the horizon
     stalled = slowed = checkpoints = 0.0
     last = first_step[step_s.size]
     p = 0
@@ -104,7 +105,7 @@ def advance(horizon_s: float, step: float, since: float, durable: float, pending
             persist_left_s -= beside
             if persist_left_s <= 0.0:
                 durable = pending
-            partial = left - _run_s(done, t, beside, slowdown)
+            partial = left - slowdown * beside - done * t
             return Progress(horizon_s, step + done, since + done, durable, pending, max(0.0, persist_left_s),
                             max(0.0, partial), stalled, slowed, checkpoints, 0.0)
         beside = min(need, persist_left_s)
@@ -113,6 +114,7 @@ def advance(horizon_s: float, step: float, since: float, durable: float, pending
         if persist_left_s <= 0.0:
             durable = pending
         left -= need
+        elapsed += need
         step += until
         since += until
         if step >= first_step[p + 1] and p < step_s.size - 1:
@@ -129,6 +131,7 @@ def advance(horizon_s: float, step: float, since: float, durable: float, pending
                             slowed, checkpoints, 0.0)
         stalled += stop
         left -= stop
+        elapsed += stop
         checkpoints += 1.0
         since = 0.0
         durable = pending
@@ -142,10 +145,13 @@ def advance(horizon_s: float, step: float, since: float, durable: float, pending
         cycle = _run_s(every[p], step_s[p], persist_s, slowdown) + stall_s
         room = math.floor((first_step[p + 1] - step) / every[p]) - 1.0
         if _run_s(every[p], step_s[p], 0.0, 0.0) >= persist_s * (1.0 - slowdown) and room > 0.0 and left > cycle:
-            cycles = min(room, math.floor(left / cycle) - 1.0)
+            cycles = room
+            if left < (room + 1.0) * cycle:
+                cycles = math.floor(left / cycle) - 1.0
             if cycles > 0.0:
                 step += cycles * every[p]
                 left -= cycles * cycle
+                elapsed += cycles * cycle
                 stalled += cycles * stall_s
                 slowed += cycles * slowdown * persist_s
                 checkpoints += cycles
@@ -154,5 +160,4 @@ def advance(horizon_s: float, step: float, since: float, durable: float, pending
     if persist_left_s > left:
         return Progress(horizon_s, step, since, durable, pending, persist_left_s - left, 0.0, stalled + left, slowed,
                         checkpoints, 0.0)
-    left -= persist_left_s
-    return Progress(horizon_s - left, step, since, step, step, 0.0, 0.0, stalled + persist_left_s, slowed, checkpoints, 1.0)
+    return Progress(elapsed + persist_left_s, step, since, step, step, 0.0, 0.0, stalled + persist_left_s, slowed, checkpoints, 1.0)

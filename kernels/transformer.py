@@ -106,19 +106,20 @@ def count_parameters(a: Architecture) -> Parameters:
     )
     total = common + a.moe_layers * a.experts * expert
     active = common + a.moe_layers * a.experts_per_token * expert
-    lookups = head + (1.0 - a.tied_embeddings) * 0.0 + a.learned_positions * a.hidden
-    norms = a.layers * a.norms_per_layer * norm + norm
-    biases = a.layers * (attention_parameters(a) - _attention_matrices(a)) + (a.layers - a.moe_layers) * (
-        dense - a.ffn_matrices * a.hidden * a.ffn_hidden
+    routed_width = a.experts_per_token * a.expert_hidden + a.shared_hidden
+    matrix = (
+        a.layers * _attention_matrices(a)
+        + a.ffn_matrices * a.hidden * ((a.layers - a.moe_layers) * a.ffn_hidden + a.moe_layers * routed_width)
+        + a.moe_layers * router
+        + embedding  # once, as the head: tied or not
     )
-    matrix = active - lookups - norms - biases
     return Parameters(total, active, matrix, attention, dense, expert, shared, router, embedding)
 
 
 @kernel
 def _attention_matrices(a: Architecture) -> float:
-    if a.mla > 0.0:
-        return attention_parameters(a)
+    if a.mla > 0.0:  # without the norms of both latents
+        return attention_parameters(a) - a.mla_query_rank - a.mla_key_value_rank
     return a.hidden * (2.0 * a.heads + 2.0 * a.key_value_heads) * a.head_dim
 
 

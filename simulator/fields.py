@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -83,7 +84,8 @@ class Distribution:
             if not outside.any():
                 return values
             values[outside] = self._draw(rng, int(outside.sum()))
-        raise QuantityError(f"{self!r} lies almost wholly outside the values allowed, {self.low:g} to {self.high:g}")
+        raise QuantityError(f"{self!r} lies almost wholly outside the values allowed: "
+                            f"{self.low:g} to {self.high:g} (SI)")
 
     def _draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
         p = self.parameters
@@ -204,6 +206,7 @@ _SUFFIXES = ("_usd_per_accelerator_s", "_usd_per_byte_s", "_usd_per_j", "_kgco2e
              "_flops_per_s", "_kgco2e", "_bytes", "_per_s", "_usd", "_s", "_w")
 
 
+@cache
 def file_key(name: str) -> str:
     """Return the key of a field in a file: its name without the unit suffix (`repair_time_s` -> `repair_time`)."""
     for suffix in _SUFFIXES:

@@ -42,7 +42,8 @@ _SCALED = re.compile(rf"^\s*([-+]?{_NUMBER})\s*([kKMGBTPE])?\s*(tokens?|USD|node
 _RATE_PER = re.compile(rf"^\s*([-+]?{_NUMBER})\s*per\s+({_NUMBER})?\s*([A-Za-z]+)\s*$")
 _RATIO = re.compile(rf"^\s*({_NUMBER})\s*:\s*({_NUMBER})\s*$")
 # One number, then a unit: no sums, no second factor ("1.2.3 GB", "5 s + 3 min"), no powers.
-_NUMBER_AND_UNIT = re.compile(rf"^\s*[-+]?{_NUMBER}(?:\s*(?:1\s*/|[/A-Za-zµ%(])(?:[^-+^*]|\*(?!\s*[*\d]))*)?$")
+_UNIT = r"(?:1\s*/|[/A-Za-zµ%(])(?:[^-+^*]|\*(?!\s*[*\d]))*"
+_NUMBER_AND_UNIT = re.compile(rf"^\s*[-+]?{_NUMBER}(?:\s*{_UNIT})?$")
 _BITS = re.compile(r"\b([kMGTPE]i?)?(?:b|bits?)\b")
 _BYTES = re.compile(r"\b([kMGTPE]i?)?(?:B|bytes?)\b")
 _MAX_LENGTH = 80
@@ -93,7 +94,8 @@ def parse_quantity(value: Any, kind: str) -> float:
         raise QuantityError(f"found {shorten(value)}; allowed: a quantity such as {example!r}")
     if isinstance(value, int | float):
         if unit:
-            raise QuantityError(f"found the bare number {shorten(value)}; allowed: a quantity with a unit, such as {example!r}")
+            raise QuantityError(f"found the bare number {shorten(value)}; "
+                                f"allowed: a quantity with a unit, such as {example!r}")
         number = _as_float(value)
     else:
         number = _parse_text(value, kind)
@@ -120,7 +122,7 @@ def _parse_text(text: str, kind: str) -> float:
             return float(match[1]) * _PREFIX.get(match[2] or "", 1.0)
     if kind == "ratio" and (match := _RATIO.match(text)) and float(match[2]) > 0:
         return float(match[1]) / float(match[2])
-    if kind == "rate" and (match := _RATE_PER.match(text)):
+    if kind == "rate" and (match := _RATE_PER.match(text)) and float(match[2] or 1) > 0:
         text = f"{float(match[1]) / float(match[2] or 1)} / {match[3]}"
     if not _NUMBER_AND_UNIT.match(text):
         raise wrong

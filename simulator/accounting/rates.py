@@ -1,0 +1,120 @@
+"""What one second in each state takes: watts by component, dollars, kilograms and litres."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernels.power import phase_power_w
+from simulator.accounting.ledger import State
+from simulator.catalog.records import AcceleratorRecord
+from simulator.errors import UserError
+from simulator.performance import StepEstimate
+from simulator.performance.hardware import needed, power_model
+from simulator.scenario import Scenario
+
+ACCELERATOR_POWER = ("compute", "communication", "idle")
+# Model state in a checkpoint: fp32 master weights and two moments, 16-bit weights (BLOOM, 14 bytes a parameter).
+CHECKPOINT_BYTES_PER_PARAMETER = 14.0
+KEPT_CHECKPOINTS = 2  # the durable one and the one being written
+# Service life over which embodied carbon is spread where accelerators are rented: 5 years (LLMCarbon, arXiv:2309.14393).
+EMBODIED_LIFE_S = 5 * 365.25 * 86400.0
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Rates of a run, for the whole job.
+
+    Attributes
+    ----------
+    power_w : ndarray, shape (3, states, stretches)
+        Power of the job's accelerators by `ACCELERATOR_POWER`, state and stretch.
+    host_w, network_w, spare_node_w : float
+        Hosts of the job, its network, one idle spare node with its host.
+    """
+
+    accelerators: int
+    spare_accelerators: int
+    power_w: np.ndarray
+    host_w: float
+    network_w: float
+    spare_node_w: float
+    pue: float
+    carbon_kg_per_j: float | None
+    embodied_kg_per_s: float | None
+    water_l_per_j: float | None
+    capital_usd_per_accelerator_s: float
+    energy_usd_per_j: float
+    storage_usd_per_s: float
+    straggler_factors: np.ndarray
+    model_flops: float
+    peak_flops_per_s: float
+
+
+def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], parameters: float, peak_flops_per_s: float) -> Rates:
+    """Return the rates of a scenario whose steps have been estimated; raise UserError for what is unknown."""
+    cluster, accelerator = scenario.cluster, scenario.cluster.accelerator
+    nodes = -(-cluster.accelerators // accelerator.accelerators_per_node)
+    host = needed(accelerator, "host_power_w") * cluster.accelerators / accelerator.accelerators_per_node
+    if scenario.facility.effective_pue is None:
+        raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
+    site = scenario.facility.site
+    capital, energy = _prices(scenario)
+    checkpoint_bytes = parameters * CHECKPOINT_BYTES_PER_PARAMETER * KEPT_CHECKPOINTS
+    return Rates(
+        accelerators=cluster.accelerators,
+        spare_accelerators=cluster.spares * accelerator.accelerators_per_node,
+        power_w=_accelerator_power(accelerator, estimates) * cluster.accelerators,
+        host_w=host,
+        network_w=cluster.fabric.power_w * cluster.accelerators if nodes > 1 else 0.0,
+        spare_node_w=accelerator.accelerators_per_node * needed(accelerator, "idle_power_w")
+        + needed(accelerator, "host_power_w"),
+        pue=scenario.facility.effective_pue,
+        carbon_kg_per_j=None if site is None else site.carbon_intensity_kgco2e_per_j,
+        embodied_kg_per_s=None if accelerator.embodied_kgco2e is None else accelerator.embodied_kgco2e / EMBODIED_LIFE_S,
+        water_l_per_j=None if site is None else site.water_l_per_j,
+        capital_usd_per_accelerator_s=capital,
+        energy_usd_per_j=energy,
+        storage_usd_per_s=scenario.pricing.storage_usd_per_byte_s * checkpoint_bytes,
+        straggler_factors=np.array([e.straggler_factor for e in estimates]),
+        model_flops=sum(e.step.model_flops * e.batch.steps for e in estimates) * cluster.accelerators,
+        peak_flops_per_s=peak_flops_per_s,
+    )
+
+
+def _accelerator_power(accelerator: AcceleratorRecord, estimates: tuple[StepEstimate, ...]) -> np.ndarray:
+    """Return watts of one accelerator, shape (3, states, stretches)."""
+    model = power_model(accelerator)
+    waiting_w = float(phase_power_w(model, model.bubble))
+    power = np.zeros((len(ACCELERATOR_POWER), len(State), len(estimates)))
+    power[2, State.CHECKPOINT_STALL] = waiting_w
+    power[2, State.DETECT] = waiting_w  # ranks spin in a collective until the failure is known
+    power[2, State.RESTART] = model.idle_w
+    power[2, State.WAIT_FOR_SPARES] = model.idle_w
+    for stretch, e in enumerate(estimates):
+        behind_s = e.step_time_s - e.step.time_s  # waiting for the slowest
+        running = np.array([e.energy.compute_j, e.energy.communication_j, e.energy.bubble_j + waiting_w * behind_s])
+        for state in (State.PRODUCTIVE, State.LOST, State.CHECKPOINT_SLOWDOWN):
+            power[:, state, stretch] = running / e.step_time_s
+    return power
+
+
+def _prices(scenario: Scenario) -> tuple[float, float]:
+    """Return USD per accelerator-second and USD per joule at the meter; rent includes electricity."""
+    pricing, accelerator = scenario.pricing, scenario.cluster.accelerator
+    if pricing.owned is None:
+        rental = pricing.rental
+        assert rental is not None
+        return rental.price_for(accelerator), 0.0
+    owned = pricing.owned
+    chip = owned.accelerator_price_usd
+    price = needed(accelerator, "price_usd") if chip is None else chip
+    hardware = price * owned.server_multiplier / (1.0 - owned.interconnect_share)
+    electricity = owned.electricity_usd_per_j
+    if electricity is None and scenario.facility.site is not None:
+        electricity = scenario.facility.site.electricity_usd_per_j
+    if electricity is None:
+        raise UserError("pricing.owned.electricity: the site has no price in the catalog; give one, such as "
+                        "electricity: 0.08 USD/kWh")
+    return hardware / owned.life_s, electricity

@@ -1,0 +1,166 @@
+"""The command line: `clustercost`. Results go to stdout, progress and errors to stderr; bad input exits with 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simulator.errors import UserError
+
+if TYPE_CHECKING:
+    from simulator.scenario import Scenario
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
+                  help="What it costs to train a large model on a cluster: time, energy, carbon and dollars, with their "
+                       "uncertainty.\n\nExample: clustercost run scenarios/llama3-405b.yaml")
+
+Json = Annotated[bool, typer.Option("--json", help="Print the same as JSON (SI units).")]
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
+    trials: Annotated[int | None, typer.Option(help="Trials, instead of the scenario's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed, instead of the scenario's.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores for large studies.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Results folder; default: results/NAME-TIME.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate a scenario: summary on the terminal, results in a folder.
+
+    Example: clustercost run scenarios/llama3-405b.yaml --trials 200 --out results/llama
+    """
+    from simulator.api import with_monte_carlo
+    from simulator.montecarlo.executors import default_workers
+    from simulator.montecarlo.storage import check_free
+    from simulator.scenario import load_scenario
+
+    scenario = with_monte_carlo(load_scenario(file), trials, seed)
+    folder = out or Path("results") / f"{file.stem}-{datetime.now():%Y%m%d-%H%M%S}"
+    check_free(folder)
+    study = _run_with_progress(scenario, workers or default_workers(scenario.monte_carlo.trials))
+    if not study.rows:
+        raise UserError("stopped before the first trial finished; nothing was written")
+    study.save(folder)
+    if as_json:
+        print(json.dumps(study.summary(), indent=2))
+    else:
+        from rich.console import Console
+
+        from simulator.report.terminal import print_summary
+
+        print_summary(study, Console())
+    print(f"Results: {folder}", file=sys.stderr)
+    if study.interrupted:
+        raise typer.Exit(130)
+
+
+def _run_with_progress(scenario: Scenario, workers: int) -> Any:
+    """Run a study under a progress bar (none in pipes), which says when kernels are compiled first."""
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from kernels import is_compiled
+    from simulator.montecarlo import run_study
+
+    console = Console(stderr=True)
+    first = "running" if is_compiled() else "compiling kernels (first run only, about half a minute)"
+    if not console.is_terminal and not is_compiled():
+        console.print(f"{first} ...", highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+               TimeRemainingColumn(), TextColumn("{task.fields[median]}"))
+    days: list[float] = []
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(first, total=scenario.monte_carlo.trials, rate="", median="")
+
+        def progress(rows: list[dict[str, float]]) -> None:
+            days.extend(row["time_s"] / 86400 for row in rows)
+            speed = bar.tasks[0].speed
+            median = f"P50 {np.median(days):.1f} days" if len(days) % 16 == 0 or len(rows) > 1 else None
+            bar.update(task, advance=len(rows), description="running", rate=f"{speed:.0f}/s" if speed else "",
+                       **({"median": median} if median else {}))
+
+        return run_study(scenario, workers=workers, progress=progress)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for editors.
+
+    Example: clustercost schema > scenario.schema.json
+    """
+    from simulator.scenario import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="File to write.")] = Path("scenario.yaml"),
+) -> None:
+    """Write a commented starter scenario.
+
+    Example: clustercost init my-run.yaml && clustercost run my-run.yaml
+    """
+    from simulator.scenario import starter
+
+    try:
+        with file.open("x", encoding="utf-8") as out:
+            out.write(starter())
+    except FileExistsError as error:
+        raise UserError(f"{file}: exists already; choose another name") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written: {error.strerror}") from error
+    print(f"wrote {file}; run it with: clustercost run {file}")
+
+
+@app.command()
+def catalog(
+    kind: Annotated[str | None, typer.Argument(help="models, accelerators, fabrics, sites, failures, generations.")] = None,
+    name: Annotated[str | None, typer.Argument(help="One record, with its sources.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the catalog: its kinds, the names of one kind, or one record with its sources.
+
+    Example: clustercost catalog accelerators h100-sxm-80gb
+    """
+    from simulator import catalog as shelves
+    from simulator.errors import unknown_name
+
+    if kind is not None and kind not in shelves.KINDS:
+        raise UserError(unknown_name("kind of record", kind, shelves.KINDS))
+    if kind is None:
+        found: Any = {k: len(shelves.names(k)) for k in shelves.KINDS}
+    elif name is None:
+        found = shelves.names(kind)
+    else:
+        found = shelves.load(kind, name).to_file()
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif isinstance(found, list):
+        print("\n".join(found))
+    else:
+        import yaml
+
+        print(yaml.safe_dump(json.loads(json.dumps(found)), sort_keys=False, allow_unicode=True), end="")
+
+
+def main() -> None:
+    """Run the command line; turn a `UserError` into one message and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

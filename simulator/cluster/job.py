@@ -1,0 +1,151 @@
+"""The job: run on, be struck, detect, replace, restart, run on, until the last step's checkpoint is durable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from typing import Any
+
+import simpy
+
+from kernels.progress import advance, work_s
+from simulator.accounting import Ledger, State
+from simulator.cluster.draws import Draws
+from simulator.cluster.failures import Strike
+from simulator.cluster.plan import RunPlan
+from simulator.cluster.repair import Pool
+
+
+class Job:
+    """State of one training job; `run` is its SimPy process."""
+
+    def __init__(self, env: simpy.Environment, plan: RunPlan, pool: Pool, ledger: Ledger, times: dict[str, Draws]) -> None:
+        self.env, self.plan, self.pool, self.ledger, self.times = env, plan, pool, ledger, times
+        self.durable = 0.0  # steps that a restart would find
+        self.interruptions = [0] * len(plan.components)
+        self.checkpoints = 0.0
+        self._bounds = plan.first_step.tolist()
+        self._step_s = plan.step_s.tolist()
+        self._cost = plan.checkpoint
+
+    def run(self) -> Generator[simpy.Event, Any, None]:
+        """Run from the last durable checkpoint until struck; recover; again, until done."""
+        while True:
+            step = self.durable
+            start_s = self.env.now
+            whole = self._advance(step, math.inf)
+            try:
+                yield self.env.timeout(whole.time_s)
+            except simpy.Interrupt as interrupt:
+                strike: Strike = interrupt.cause
+                reached = self._advance(step, self.env.now - start_s)
+                self._book(step, reached)
+                self.ledger.note(start_s, self.env.now, "running", self._stretch(reached.step))
+                yield from self._recover(strike, reached)
+            else:
+                self._book(step, whole)
+                self.ledger.note(start_s, self.env.now, "running", self._stretch(whole.step - 1.0))
+                return
+
+    def _advance(self, step: float, horizon_s: float) -> Any:
+        plan, cost = self.plan, self._cost
+        return advance(horizon_s, step, 0.0, step, step, 0.0, plan.first_step, plan.step_s, plan.every, cost.stall_s,
+                       cost.persist_s, cost.slowdown)
+
+    def _stretch(self, step: float) -> int:
+        """Return the stretch of the batch schedule a step lies in."""
+        stretch = 0
+        while stretch < len(self._step_s) - 1 and step >= self._bounds[stretch + 1]:
+            stretch += 1
+        return stretch
+
+    def _book(self, start: float, reached: Any) -> None:
+        """Book a running interval: steps to `durable` are productive, steps beyond it lost."""
+        ledger, stretch = self.ledger, self._stretch(reached.step)
+        durable = reached.durable
+        if stretch == 0 and len(self._step_s) == 1:
+            ledger.add(State.PRODUCTIVE, 0, (durable - start) * self._step_s[0])
+        else:
+            self._book_work(State.PRODUCTIVE, start, durable)
+        lost = (reached.step - durable) * self._step_s[stretch] if durable >= self._bounds[stretch] else None
+        if lost is None:
+            self._book_work(State.LOST, durable, reached.step)
+        else:
+            ledger.add(State.LOST, stretch, lost)
+        ledger.add(State.LOST, stretch, reached.partial_s)
+        ledger.add(State.CHECKPOINT_STALL, stretch, reached.stall_s)
+        ledger.add(State.CHECKPOINT_SLOWDOWN, stretch, reached.slowdown_s)
+        self.durable = durable
+        self.checkpoints += reached.checkpoints
+
+    def _book_work(self, state: State, start: float, end: float) -> None:
+        """Book steps that may span stretches."""
+        for stretch, step_s in enumerate(self._step_s):
+            low, high = max(start, self._bounds[stretch]), min(end, self._bounds[stretch + 1])
+            if high > low:
+                self.ledger.add(state, stretch, (high - low) * step_s)
+
+    def _recover(self, strike: Strike, reached: Any) -> Generator[simpy.Event, Any, None]:
+        """Recover from a strike, and from those that fall into the recovery."""
+        stretch = self._stretch(reached.step)
+        if strike.kind == "planned" and reached.step > self.durable:
+            # A planned stop saves first; work since the last checkpoint is kept if nothing strikes meanwhile.
+            save_s = self._cost.stall_s + self._cost.persist_s
+            try:
+                yield from self._spend(save_s, State.CHECKPOINT_STALL, stretch)
+            except simpy.Interrupt as interrupt:
+                self._count(strike)
+                strike = interrupt.cause
+            else:
+                self._move_lost_to_productive(self.durable, reached.step)
+                self.durable = reached.step
+                self.checkpoints += 1.0
+        while True:
+            self._count(strike)
+            try:
+                if strike.kind != "planned":
+                    yield from self._spend(self.times["detection"].next(), State.DETECT, stretch)
+                if self.pool.missing:
+                    yield from self._wait_for_spares(stretch)
+                restart_s = self._cost.load_s + self.times["initialisation"].next()
+                if strike.kind == "hardware":
+                    restart_s += self.times["replacement"].next()
+                yield from self._spend(restart_s, State.RESTART, stretch)
+                return
+            except simpy.Interrupt as interrupt:
+                strike = interrupt.cause
+
+    def _count(self, strike: Strike) -> None:
+        self.interruptions[strike.component] += 1
+        if strike.kind == "hardware":
+            self.pool.lose_from_job(strike.nodes)
+
+    def _spend(self, seconds: float, state: State, stretch: int) -> Generator[simpy.Event, Any, None]:
+        """Spend time in a state; book what was spent, also when struck."""
+        start_s = self.env.now
+        try:
+            yield self.env.timeout(seconds)
+        finally:
+            self._book_interval(start_s, state, stretch)
+
+    def _wait_for_spares(self, stretch: int) -> Generator[simpy.Event, Any, None]:
+        start_s = self.env.now
+        try:
+            yield self.pool.whole()
+        finally:
+            self._book_interval(start_s, State.WAIT_FOR_SPARES, stretch)
+
+    def _book_interval(self, start_s: float, state: State, stretch: int) -> None:
+        self.ledger.add(state, stretch, self.env.now - start_s)
+        self.ledger.note(start_s, self.env.now, state.name.lower(), stretch)
+
+    def _move_lost_to_productive(self, start: float, end: float) -> None:
+        self._book_work(State.PRODUCTIVE, start, end)
+        for stretch, step_s in enumerate(self._step_s):
+            low, high = max(start, self._bounds[stretch]), min(end, self._bounds[stretch + 1])
+            if high > low:
+                self.ledger.add(State.LOST, stretch, -(high - low) * step_s)
+
+    def ideal_s(self) -> float:
+        """Return the time of all steps without a failure or checkpoint, s."""
+        return float(work_s(self._bounds[-1], self.plan.first_step, self.plan.step_s))

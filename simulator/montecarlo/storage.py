@@ -1,0 +1,89 @@
+"""The results folder: written to a temporary name beside its place, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+from datetime import UTC, datetime
+from hashlib import blake2b
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from simulator.errors import UserError
+
+if TYPE_CHECKING:
+    from simulator.montecarlo.study import Study
+
+_PACKAGES = ("clustercost", "numpy", "numba", "simpy", "pandas", "pyarrow", "pydantic")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def catalog_hash() -> str:
+    """Return a hash of all catalog files."""
+    digest = blake2b(digest_size=8)
+    folder = resources.files("simulator.catalog") / "data"
+    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
+        if entry.name.endswith(".yaml"):
+            digest.update(entry.read_bytes())
+    return digest.hexdigest()
+
+
+def provenance(study: Study, command: str | None) -> dict[str, Any]:
+    """Return seed, versions, catalog hash, command, machine and time."""
+    return {
+        "seed": study.scenario.monte_carlo.seed,
+        "trials": len(study.rows),
+        "interrupted": study.interrupted,
+        "versions": {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}},
+        "catalog_hash": catalog_hash(),
+        "command": command or " ".join(sys.argv),
+        "machine": {"system": platform.system(), "architecture": platform.machine(), "cpus": os.cpu_count()},
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def check_free(folder: Path) -> None:
+    """Raise UserError where a results folder cannot be written, before the work is done."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: exists already; results are never overwritten: choose another --out or remove it")
+    parent = folder.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot make the folder {parent}: {error.strerror}") from error
+    if not os.access(parent, os.W_OK):
+        raise UserError(f"{folder}: the folder {parent} is not writable")
+
+
+def save_study(study: Study, folder: Path, command: str | None) -> Path:
+    """Write scenario.yaml, trials.parquet, timeline.parquet, summary.json and provenance.json."""
+    check_free(folder)
+    partial = folder.absolute().parent / f".{folder.name}.partial-{os.getpid()}"
+    try:
+        partial.mkdir()
+        text = yaml.safe_dump(json.loads(json.dumps(study.scenario.to_file())), sort_keys=False, allow_unicode=True)
+        (partial / "scenario.yaml").write_text(text, encoding="utf-8")
+        study.to_pandas().to_parquet(partial / "trials.parquet", index=False)
+        study.timelines().to_parquet(partial / "timeline.parquet", index=False)
+        (partial / "summary.json").write_text(json.dumps(study.summary(), indent=2) + "\n", encoding="utf-8")
+        (partial / "provenance.json").write_text(json.dumps(provenance(study, command), indent=2) + "\n", encoding="utf-8")
+        if folder.is_dir():
+            folder.rmdir()
+        partial.rename(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write results: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder

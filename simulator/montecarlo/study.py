@@ -1,0 +1,125 @@
+"""A study: a scenario and the trials run of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simulator.errors import UserError
+from simulator.montecarlo.statistics import describe, share_with_interval
+from simulator.montecarlo.trials import Trials
+from simulator.scenario import Scenario
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# US Energy Information Administration, FAQ 97: the mean US residential customer bought 10,791 kWh in 2022.
+US_HOME_YEAR_J = 10_791 * 3.6e6
+
+
+class Study:
+    """Results of a scenario: rows of trials, and what is derived from them.
+
+    Attributes
+    ----------
+    scenario : Scenario
+    rows : list of dict
+        One a trial, in order; SI, names with units.
+    interrupted : bool
+        Stopped before all trials were run.
+    """
+
+    def __init__(self, scenario: Scenario, trials: Trials, rows: list[dict[str, float]], *, interrupted: bool = False) -> None:
+        self.scenario, self.rows, self.interrupted = scenario, rows, interrupted
+        self._trials = trials
+        self.estimates = trials.central.estimates
+        self.plan = trials.central
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one result of all trials, shape (trials,)."""
+        return np.array([row[name] for row in self.rows])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row a trial, columns with units."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    def summary(self) -> dict[str, Any]:
+        """Return means, quantiles and chances, in SI, ready for JSON."""
+        if not self.rows:
+            raise UserError("no trial finished")
+        columns = [name for name in self.rows[0] if name != "trial"]
+        estimate = max(self.estimates, key=lambda e: e.batch.steps * e.step_time_s)
+        return {
+            "name": self.scenario.name,
+            "trials": len(self.rows),
+            "trials_asked": self.scenario.monte_carlo.trials,
+            "interrupted": self.interrupted,
+            "seed": self.scenario.monte_carlo.seed,
+            "results": {name: describe(self.column(name)) for name in columns},
+            "goals": self.goals(),
+            "equivalents": {"us_home_years": describe(self.column("energy_j") / US_HOME_YEAR_J)},
+            "step": {
+                "time_s": estimate.step_time_s,
+                "mfu": estimate.mfu,
+                "hfu": estimate.hfu,
+                "phases_s": {k: v for k, v in estimate.step._asdict().items() if k.endswith("_s") and k != "time_s"},
+                "memory_bytes": estimate.memory._asdict(),
+                "layout": estimate.layout.to_file(),
+            },
+            "checkpoint": {
+                **self.plan.checkpoint._asdict(),
+                "interval_steps": self.plan.every.tolist(),
+                "mtbf_s": self.plan.mtbf_s if np.isfinite(self.plan.mtbf_s) else None,
+            },
+        }
+
+    def goals(self) -> dict[str, dict[str, float]]:
+        """Return the chance to meet each goal that is set."""
+        goals, chances = self.scenario.goals, {}
+        if goals.deadline_s is not None:
+            chances["deadline"] = share_with_interval(int((self.column("time_s") <= goals.deadline_s).sum()), len(self.rows))
+        if goals.budget_usd is not None:
+            chances["budget"] = share_with_interval(int((self.column("cost_usd") <= goals.budget_usd).sum()), len(self.rows))
+        return chances
+
+    def representative(self) -> dict[str, int]:
+        """Return the trials whose time is nearest to P50 and P95."""
+        time_s = self.column("time_s")
+        return {f"p{q}": int(self.rows[int(np.argmin(np.abs(time_s - np.quantile(time_s, q / 100))))]["trial"])
+                for q in (50, 95)}
+
+    def timelines(self) -> pd.DataFrame:
+        """Return the intervals of the representative trials, run again with their own streams."""
+        import pandas as pd
+
+        rows = [
+            {"which": which, "trial": trial, "start_s": start, "end_s": end, "state": state, "stretch": stretch}
+            for which, trial in self.representative().items()
+            for start, end, state, stretch in self._trials.run(trial, keep_intervals=True).intervals
+        ]
+        return pd.DataFrame(rows, columns=["which", "trial", "start_s", "end_s", "state", "stretch"])
+
+    def save(self, folder: str | Path, command: str | None = None) -> Path:
+        """Write the results folder, atomically; return its path. Raises UserError if it exists or cannot be written."""
+        from simulator.montecarlo.storage import save_study
+
+        return save_study(self, Path(folder), command)
+
+    def _repr_html_(self) -> str:
+        from simulator.montecarlo.tables import headline
+
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{name}</th>" + "".join(f"<td style='text-align:right'>{v}</td>" for v in values)
+            + "</tr>" for name, values in headline(self.summary()))
+        return (f"<b>{self.scenario.name}</b>, {len(self.rows)} trials<table><tr><th></th><th>P5</th><th>P50</th><th>P95</th>"
+                f"</tr>{rows}</table>")
+
+    def __repr__(self) -> str:
+        from simulator.montecarlo.tables import headline
+
+        lines = [f"{name:<28}" + "".join(f"{v:>14}" for v in values) for name, values in headline(self.summary())]
+        return "\n".join([f"{self.scenario.name}, {len(self.rows)} trials", f"{'':<28}{'P5':>14}{'P50':>14}{'P95':>14}", *lines])

@@ -1,0 +1,44 @@
+"""One trial of a scenario: draw what is not known, plan, run."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from simulator.cluster import RunPlan, TrialResult, plan_run, run_trial
+from simulator.fields import Distribution
+from simulator.montecarlo.streams import stream
+from simulator.scenario import Scenario
+
+# Parts of a scenario that step estimates depend on; what is drawn elsewhere leaves them valid.
+_STEP_PARTS = ("model", "training", "cluster")
+
+
+class Trials:
+    """Runs trials of one scenario; keeps what does not change between them."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.uncertain = scenario.uncertain()
+        self.central = plan_run(scenario.central())
+        self._steps_change = any(path.split(".")[0] in _STEP_PARTS for path in self.uncertain)
+
+    def plan(self, trial: int) -> tuple[RunPlan, dict[str, float]]:
+        """Return the plan of a trial, and the values drawn by path."""
+        if not self.uncertain:
+            return self.central, {}
+        drawn: dict[str, float] = {}
+        seed = self.scenario.monte_carlo.seed
+
+        def draw(path: str, distribution: Distribution) -> float:
+            drawn[path] = float(distribution.draw(stream(seed, trial, path), 1)[0])
+            return drawn[path]
+
+        realised = self.scenario.realise(draw)
+        return plan_run(realised, None if self._steps_change else self.central.estimates), drawn
+
+    def run(self, trial: int, *, keep_intervals: bool = False) -> TrialResult:
+        """Run one trial; its row starts with the trial's number and ends with the values drawn."""
+        plan, drawn = self.plan(trial)
+        result = run_trial(plan, partial(stream, self.scenario.monte_carlo.seed, trial), keep_intervals=keep_intervals)
+        result.row = {"trial": trial, **result.row, **{f"input {path}": value for path, value in drawn.items()}}
+        return result

@@ -1,0 +1,58 @@
+"""The terminal summary of a study."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from simulator.montecarlo import Study
+from simulator.montecarlo.tables import breakdown, headline
+
+_BAR = 24
+_HUMAN = (("Time", "time", "s", 86400.0, "days"), ("Energy", "energy", "j", 3.6e9, "MWh"), ("Cost", "cost", "usd", 1.0, "USD"))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right")
+    return table
+
+
+def summary_view(study: Study) -> Group:
+    """Return the summary as rich renderables: headline quantiles, breakdowns, chances."""
+    summary = study.summary()
+    step = summary["step"]
+    found = f"{summary['trials']:,} trials, seed {summary['seed']}"
+    if study.interrupted:
+        found += f" (stopped; {summary['trials_asked']:,} were asked for)"
+    head = _table(f"{summary['name']}: {found}", "", "P5", "P50", "P95")
+    for label, values in headline(summary):
+        head.add_row(label, *values)
+    parts: list[Table | Text] = [head, Text(f"\nStep: {step['time_s']:.3g} s, MFU {step['mfu']:.1%}, "
+                                            f"checkpoint every {summary['checkpoint']['interval_steps'][-1]:.0f} steps\n")]
+    for title, prefix, unit, divisor, human in _HUMAN:
+        table = _table(f"{title} by category (mean)", "", human, "share", "")
+        table.columns[3].justify = "left"
+        for label, mean, share in breakdown(summary, prefix, unit):
+            if mean:
+                shown = f"{mean / divisor:,.0f}" if unit == "usd" else f"{mean / divisor:,.3g}"
+                table.add_row(label, shown, f"{share:.1%}", "█" * round(_BAR * share))
+        parts += [table, Text("")]
+    parts += [Text(line) for line in _chances(study)]
+    return Group(*parts)
+
+
+def _chances(study: Study) -> list[str]:
+    goals, lines = study.scenario.goals, []
+    for name, chance in study.goals().items():
+        limit = f"{goals.deadline_s / 86400:,.1f} days" if name == "deadline" and goals.deadline_s else f"{goals.budget_usd:,.0f} USD"
+        lines.append(f"Chance to meet the {name} of {limit}: {chance['probability']:.0%} "
+                     f"({chance['low']:.0%} to {chance['high']:.0%})")
+    return lines
+
+
+def print_summary(study: Study, console: Console) -> None:
+    """Print the summary."""
+    console.print(summary_view(study))

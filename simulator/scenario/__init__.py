@@ -1,0 +1,39 @@
+"""Scenario files: YAML in, a validated immutable `Scenario` in SI out, or one clear `UserError`."""
+
+from simulator.scenario.loading import load_scenario, scenario_from_mapping
+from simulator.scenario.models import (
+    BatchPhase,
+    Checkpoint,
+    Cluster,
+    Facility,
+    Goals,
+    Layout,
+    MonteCarlo,
+    Owned,
+    Pricing,
+    Rental,
+    Scenario,
+    Training,
+    Variation,
+)
+from simulator.scenario.schema import json_schema, starter
+
+__all__ = [
+    "BatchPhase",
+    "Checkpoint",
+    "Cluster",
+    "Facility",
+    "Goals",
+    "Layout",
+    "MonteCarlo",
+    "Owned",
+    "Pricing",
+    "Rental",
+    "Scenario",
+    "Training",
+    "Variation",
+    "json_schema",
+    "load_scenario",
+    "scenario_from_mapping",
+    "starter",
+]

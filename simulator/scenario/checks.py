@@ -1,0 +1,127 @@
+"""What pydantic cannot see in one field: rules between the sections of a scenario.
+
+Every function raises `FieldError` with the field at fault, what was found and what is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from simulator.errors import unknown_name
+from simulator.fields import Distribution
+
+if TYPE_CHECKING:
+    from simulator.scenario.models import Layout, Scenario
+
+_LARGEST_DIVISOR_TRIED = 100_000
+
+
+class FieldError(ValueError):
+    """A rule broken; `path` is the field at fault, relative to the record whose validator raised it."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path: tuple[str, ...] = tuple(path.split(".")) if path else ()
+
+
+def central(value: Any) -> float:
+    """Return the number itself, or the central value of a distribution."""
+    return value.central() if isinstance(value, Distribution) else float(value)
+
+
+def nearest_divisors(number: int, found: int, count: int = 4) -> list[int]:
+    """Return up to `count` divisors of `number`, those nearest to `found`, in rising order."""
+    small = [d for d in range(1, min(math.isqrt(number), _LARGEST_DIVISOR_TRIED) + 1) if number % d == 0]
+    divisors = {*small, *(number // d for d in small)}
+    return sorted(sorted(divisors, key=lambda d: (abs(math.log(d / found)), d))[:count])
+
+
+def nearest_multiples(step: int, found: int) -> list[int]:
+    """Return the multiples of `step` just below and above `found` (one if the lower would be 0)."""
+    low = found // step * step
+    return [low, low + step] if low else [step]
+
+
+def listed(numbers: list[int]) -> str:
+    """Return numbers as a message shows them: "1, 2 or 4"."""
+    words = [str(n) for n in numbers]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def check_nodes(accelerators: int, per_node: int) -> None:
+    """Whole nodes only, once there is more than one."""
+    if accelerators > per_node and accelerators % per_node:
+        raise FieldError("accelerators", f"found {accelerators}; allowed: a multiple of the {per_node} accelerators "
+                                         f"of a node, such as {listed(nearest_multiples(per_node, accelerators))}")
+
+
+def check_generation(name: str) -> None:
+    """The accelerator's generation is in the catalog."""
+    from simulator import catalog
+
+    names = catalog.names("generations")
+    if name not in names:
+        raise FieldError("cluster.accelerator.generation", unknown_name("generation", name, names))
+
+
+def check_scenario(scenario: Scenario) -> None:
+    """All rules between sections, in the order in which a planner would set them."""
+    accelerator = scenario.cluster.accelerator
+    check_generation(accelerator.generation)
+    precision = scenario.training.precision
+    if precision not in accelerator.peak_flops:
+        raise FieldError("training.precision", f"found {precision!r}; allowed on {accelerator.name}: "
+                                               f"{', '.join(accelerator.peak_flops)}")
+    layout = scenario.training.layout
+    if layout != "auto":
+        _check_product(layout, scenario.cluster.accelerators)
+        _check_model(layout, scenario)
+        _check_experts(layout, scenario)
+
+
+def _check_product(layout: Layout, accelerators: int) -> None:
+    replica = layout.tensor * layout.pipeline * layout.context
+    shown = f"tensor {layout.tensor} x pipeline {layout.pipeline} x context {layout.context}"
+    if layout.data and replica * layout.data != accelerators:
+        fix = (f"data: {accelerators // replica}" if accelerators % replica == 0
+               else f"a data that makes the product {accelerators}, which these do not divide")
+        raise FieldError("training.layout.data", f"found {shown} x data {layout.data} = {replica * layout.data}, but "
+                                                 f"cluster.accelerators is {accelerators}; allowed: {fix}")
+    if accelerators % replica:
+        multiples = listed(nearest_multiples(replica, accelerators))
+        raise FieldError("training.layout", f"found {shown} = {replica}, which does not divide cluster.accelerators "
+                                            f"{accelerators}; allowed: {multiples} accelerators, or a layout whose "
+                                            f"product is {listed(nearest_divisors(accelerators, replica))}")
+
+
+def _check_model(layout: Layout, scenario: Scenario) -> None:
+    heads, layers = scenario.model.heads, scenario.model.layers
+    if heads % layout.tensor:
+        raise FieldError("training.layout.tensor", f"found {layout.tensor}, which does not divide the model's {heads} "
+                                                   f"heads; allowed: {listed(nearest_divisors(heads, layout.tensor))}")
+    stages = layout.pipeline * layout.virtual_pipeline
+    if stages > layers:
+        raise FieldError("training.layout.pipeline", f"found pipeline {layout.pipeline} x virtual_pipeline "
+                                                     f"{layout.virtual_pipeline} = {stages} stages; allowed: at most "
+                                                     f"the model's {layers} layers")
+    for phase in scenario.training.batch_schedule:
+        if phase.sequence % layout.context:
+            raise FieldError("training.layout.context",
+                             f"found {layout.context}, which does not divide the sequence {phase.sequence}; allowed: "
+                             f"{listed(nearest_divisors(phase.sequence, layout.context))}")
+
+
+def _check_experts(layout: Layout, scenario: Scenario) -> None:
+    if layout.expert == 1:
+        return
+    if scenario.model.mixture_of_experts is None:
+        raise FieldError("training.layout.expert", f"found {layout.expert}; allowed: 1, as {scenario.model.name} has no "
+                                                   "mixture of experts")
+    experts = scenario.model.mixture_of_experts.experts
+    pool = scenario.cluster.accelerators // layout.pipeline
+    if experts % layout.expert or pool % layout.expert:
+        allowed = listed(nearest_divisors(math.gcd(experts, pool), layout.expert))
+        raise FieldError("training.layout.expert",
+                         f"found {layout.expert}; allowed: a divisor of both the model's {experts} experts and the "
+                         f"{pool} accelerators of tensor x context x data, such as {allowed}")

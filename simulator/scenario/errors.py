@@ -1,0 +1,190 @@
+"""pydantic's errors in a planner's words: file, line, key, what was found, what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from simulator import catalog
+from simulator.errors import UserError, nearest, unknown_name
+from simulator.fields import Quantity, Record, file_key
+from simulator.scenario.models import CATALOG, Scenario
+from simulator.scenario.reading import Mark, Path, dotted, place
+from simulator.units import KINDS, shorten
+
+_MOST = 10
+# Keys that a file may use beside those of the models, by path.
+_RAW_KEYS: dict[Path, tuple[str, ...]] = {
+    (): ("extends", "recovery"),
+    ("training",): ("batch", "sequence"),
+    **{path: ("preset",) for path in CATALOG},
+}
+_KIND = {"models": "model", "accelerators": "accelerator", "fabrics": "fabric", "failures": "failure profile",
+         "sites": "site"}
+_LACKING_CONTAINER = {"model_type", "model_attributes_type", "dict_type", "tuple_type", "list_type"}
+
+
+def explain(error: ValidationError, positions: dict[Path, Mark], file: str) -> UserError:
+    """Return one UserError for all that is wrong with a scenario: a line each, at most ten.
+
+    Parameters
+    ----------
+    error : ValidationError
+        Of `Scenario`, validated from a mapping in file form.
+    positions : dict
+        The mark of every path; a path without one (a value of the catalog) takes its parent's.
+    file : str
+        The file the user named, for the head line.
+    """
+    problems = list(dict.fromkeys(_lines(error, positions)))
+    if len(problems) == 1:
+        return UserError(problems[0])
+    shown = problems[:_MOST]
+    if len(problems) > _MOST:
+        shown.append(f"... and {len(problems) - _MOST} more")
+    return UserError("\n  ".join([f"{file}: {len(problems)} problems", *shown]))
+
+
+def _lines(error: ValidationError, positions: dict[Path, Mark]) -> Iterator[str]:
+    details = error.errors(include_url=False)
+    unknown_presets = [_path(d)[:-1] for d in details if d["type"] == "extra_forbidden" and d["loc"][-1] == "preset"]
+    for detail in details:
+        path = _path(detail)
+        if detail["type"] == "missing" and path[:-1] in unknown_presets:
+            continue  # the record is incomplete because its preset is unknown, which is reported itself
+        at, message = _message(detail, path)
+        where, written = place(positions, path if detail["type"] == "missing" and path in positions else at)
+        yield f"{where}: {dotted(written)}: {message}" if written else f"{where}: {message}"
+
+
+def _path(detail: ErrorDetails) -> Path:
+    """Return the path in file form: without pydantic's tags, with the field a `FieldError` names."""
+    path = tuple(step for step in detail["loc"] if not (isinstance(step, str) and step[:1] in "<["))
+    broken = detail.get("ctx", {}).get("error")
+    extra = getattr(broken, "path", ())
+    return (*path, *(int(step) if step.isdigit() else step for step in extra))
+
+
+def _message(detail: ErrorDetails, path: Path) -> tuple[Path, str]:
+    """Return the path to show and the message."""
+    kind, found, context = detail["type"], detail["input"], detail.get("ctx", {})
+    parent = path[:-1]
+    if kind == "missing":
+        return parent, f"missing key {path[-1]!r}{_example(path)}"
+    if kind == "extra_forbidden":
+        return _unknown_key(path, found)
+    if kind == "value_error":
+        return path, str(context["error"])
+    if path in CATALOG and isinstance(found, str):
+        return path, _unknown_catalog_name(path, found)
+    if kind in _LACKING_CONTAINER:
+        return path, f"found {shorten(found)}; allowed: {_container(path, detail)}"
+    if kind == "literal_error":
+        choices = [str(choice) for choice in get_literals(context["expected"])]
+        guess = nearest(found, choices) if isinstance(found, str) else None
+        hint = f"; did you mean {guess!r}?" if guess else ""
+        return path, f"found {shorten(found)}; allowed: {', '.join(choices)}{hint}"
+    if kind == "string_type":
+        return path, f"found {shorten(found)}; allowed: text (in quotes if it looks like a number)"
+    if kind.startswith("bool"):
+        return path, f"found {shorten(found)}; allowed: true or false"
+    if kind in ("too_short", "string_too_short"):
+        return path, f"found {shorten(found)}; allowed: at least one {'character' if 'string' in kind else 'entry'}"
+    return path, f"found {shorten(found)}; {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+
+
+def get_literals(expected: str) -> list[str]:
+    """Return the choices of pydantic's text "'none', 'selective' or 'full'"."""
+    return [word.strip().strip("'") for word in expected.replace(" or ", ", ").split(",")]
+
+
+def _unknown_key(path: Path, found: Any) -> tuple[Path, str]:
+    *head, key = path
+    parent = tuple(head)
+    if key == "preset" and parent in CATALOG:
+        if isinstance(found, str):
+            return path, _unknown_catalog_name(parent, found)
+        return path, f"found {shorten(found)}; allowed: a name of `clustercost catalog {CATALOG[parent]}`"
+    allowed = (*_keys(parent), *_RAW_KEYS.get(parent, ()))
+    bare = file_key(str(key))
+    if bare != key and bare in allowed:
+        return path, f"unknown key {key!r}; did you mean {bare!r}?"
+    return path, unknown_name("key", str(key), allowed)
+
+
+def _unknown_catalog_name(path: Path, found: str) -> str:
+    names = catalog.names(CATALOG[path])
+    if found in names:
+        return f"found {found!r}; allowed: a mapping"
+    return unknown_name(_KIND[CATALOG[path]], found, names)
+
+
+def _container(path: Path, detail: ErrorDetails) -> str:
+    if detail["type"] in ("tuple_type", "list_type"):
+        return "a list"
+    keys = ", ".join(_keys(path)[:8])
+    text = f"a mapping of {keys}" + (", ..." if len(_keys(path)) > 8 else "") if keys else "a mapping"
+    if detail["loc"] and detail["loc"][-1] == "<mapping>":
+        return f"auto, or {text}"
+    return f"a name of `clustercost catalog {CATALOG[path]}`, or {text}" if path in CATALOG else text
+
+
+def _example(path: Path) -> str:
+    """Return a hint for a missing key: an example of its quantity, or where to find names."""
+    if path in CATALOG:
+        return f"; allowed: a name of `clustercost catalog {CATALOG[path]}`, or a mapping"
+    field = _field(path)
+    for extra in field.metadata if field else ():
+        if isinstance(extra, Quantity):
+            return f"; allowed: a quantity such as {KINDS[extra.kind][1]!r}"
+    return ""
+
+
+def _field(path: Path) -> FieldInfo | None:
+    for record in _records(path[:-1]):
+        for name, field in record.model_fields.items():
+            if file_key(name) == path[-1]:
+                return field
+    return None
+
+
+def _keys(path: Path) -> tuple[str, ...]:
+    """Return the keys that a file may have at a path."""
+    return tuple(file_key(name) for record in _records(path) for name in record.model_fields)
+
+
+def _records(path: Path) -> list[type[Record]]:
+    """Return the record types that may stand at a path of a scenario."""
+    annotations: list[Any] = [Scenario]
+    for step in path:
+        annotations = [inner for outer in annotations for option in _options(outer) for inner in _step(option, step)]
+    return [option for outer in annotations for option in _options(outer) if _is_record(option)]
+
+
+def _options(annotation: Any) -> Iterator[Any]:
+    """Yield what an annotation allows: without Annotated, the members of a union."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _options(get_args(annotation)[0])
+    elif origin in (tuple, dict, Literal) or not get_args(annotation):
+        yield annotation
+    else:
+        for option in get_args(annotation):
+            yield from _options(option)
+
+
+def _step(option: Any, step: str | int) -> Iterator[Any]:
+    if _is_record(option):
+        yield from (field.annotation for name, field in option.model_fields.items() if file_key(name) == step)
+    elif get_origin(option) is tuple:
+        yield get_args(option)[0]
+    elif get_origin(option) is dict:
+        yield get_args(option)[1]
+
+
+def _is_record(option: Any) -> bool:
+    return isinstance(option, type) and issubclass(option, Record)

@@ -1,0 +1,209 @@
+"""From a file to a `Scenario`: read, extend, look up the catalog, validate.
+
+Raw stage (plain mappings in file form, with positions): `extends` chains are merged, catalog names and
+`{preset: name, ...}` become whole records, `recovery` is laid over the failure profile. Then pydantic validates once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from simulator import catalog
+from simulator.errors import UserError
+from simulator.fields import DISTRIBUTIONS
+from simulator.scenario.errors import explain
+from simulator.scenario.models import CATALOG, DEFAULTS, Scenario
+from simulator.scenario.reading import MAX_DEPTH, Document, Mark, Path, parse_document, place, read_text
+
+# Keys of which a child that gives one side drops the other side of what it extends.
+_ALTERNATIVES: dict[Path, tuple[set[str], set[str]]] = {
+    ("training",): ({"batch", "sequence"}, {"batch_schedule"}),
+    ("pricing",): ({"rental"}, {"owned"}),
+}
+_MAX_CHAIN = 10
+_INSIDE: Path = ("<record>",)  # a path without rules, for merges inside a catalog record
+
+
+def load_scenario(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> Scenario:
+    """Return the validated scenario of a YAML file.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; what it `extends` is found relative to it.
+    overrides : mapping, optional
+        Nested values in file form laid over the file, as a file that extends it would
+        (`{"cluster": {"accelerators": 2048}}`).
+
+    Raises
+    ------
+    UserError
+        With file, line, path in the file, what was found and what is allowed.
+    """
+    file = os.fspath(path)
+    document = _read_with_parents(file, ())
+    if overrides:
+        plain = _plain(overrides)
+        document = merge(document, Document(plain, _label(plain, "override")))
+    return _validate(document, file)
+
+
+def scenario_from_mapping(mapping: Mapping[str, Any], where: str = "inline") -> Scenario:
+    """Return the validated scenario of a mapping in file form; `where` names its origin in messages.
+
+    A file it `extends` is found relative to the working folder.
+    """
+    if not isinstance(mapping, Mapping):
+        raise UserError(f"{where}: found {type(mapping).__name__}; allowed: a mapping of name, model, training, ...")
+    data = _plain(mapping)
+    document = _extended(Document(data, {(): Mark(where, 0, 0, ())}), "", ())
+    return _validate(document, where)
+
+
+def _read_with_parents(file: str, chain: tuple[str, ...]) -> Document:
+    return _extended(parse_document(read_text(file), file), file, (*chain, file))
+
+
+def _extended(document: Document, file: str, chain: tuple[str, ...]) -> Document:
+    data = {key: value for key, value in document.data.items() if key != "extends"}
+    parent = document.data.get("extends")
+    if parent is None:
+        return Document(data, document.positions)
+    where = place(document.positions, ("extends",))[0]
+    if not isinstance(parent, str) or not parent:
+        raise UserError(f"{where}: extends: found {parent!r}; allowed: the name of one scenario file")
+    parent_file = os.path.normpath(os.path.join(os.path.dirname(file), parent))
+    shown = " -> ".join((*chain, parent_file))
+    if os.path.realpath(parent_file) in {os.path.realpath(name) for name in chain}:
+        raise UserError(f"{where}: extends: found a cycle: {shown}; allowed: a chain that ends")
+    if len(chain) >= _MAX_CHAIN:
+        raise UserError(f"{where}: extends: found a chain of more than {_MAX_CHAIN} files: {shown}")
+    try:
+        text = read_text(parent_file)
+    except UserError as error:
+        raise UserError(f"{where}: extends: {error}") from None
+    base = _extended(parse_document(text, parent_file), parent_file, (*chain, parent_file))
+    return merge(base, Document(data, document.positions))
+
+
+def merge(base: Document, child: Document) -> Document:
+    """Return `child` laid over `base`: mappings merge, everything else is replaced; positions follow their values."""
+    positions = dict(base.positions)
+    data = _merged(base.data, child.data, (), positions)
+    positions.update(child.positions)
+    return Document(data, positions)
+
+
+def _merged(base: Any, child: Any, path: Path, positions: dict[Path, Mark]) -> Any:
+    if path in CATALOG and isinstance(child, dict):
+        if isinstance(base, str):
+            base = {"preset": base}
+            if path in positions:
+                positions[(*path, "preset")] = positions[path]
+        if "preset" in child:
+            base = None
+    if not (_is_section(base) and _is_section(child)):
+        _forget(path, base, positions)
+        return child
+    result = dict(base)
+    for ours, theirs in (pair for sides in [_ALTERNATIVES.get(path)] if sides for pair in (sides, sides[::-1])):
+        if ours & set(child):
+            result = {key: value for key, value in result.items() if key not in theirs}
+    for key, value in child.items():
+        result[key] = _merged(result[key], value, (*path, key), positions) if key in result else value
+    return result
+
+
+def _is_section(value: Any) -> bool:
+    """Whether a value is a mapping to merge into, and not a distribution, which is one value."""
+    return isinstance(value, dict) and not (len(value) == 1 and next(iter(value)) in DISTRIBUTIONS)
+
+
+def _forget(path: Path, value: Any, positions: dict[Path, Mark]) -> None:
+    if isinstance(value, dict | list):
+        for key in [key for key in positions if key[: len(path)] == path and len(key) > len(path)]:
+            del positions[key]
+
+
+def _validate(document: Document, file: str) -> Scenario:
+    data, positions = _resolve(document)
+    try:
+        return Scenario.model_validate(data)
+    except ValidationError as error:
+        raise explain(error, positions, file) from None
+
+
+def _resolve(document: Document) -> Document:
+    """Return the document with whole records instead of catalog names, and the defaults of the catalog."""
+    data = _plain(document.data)
+    positions = dict(document.positions)
+    for path, kind in CATALOG.items():
+        parent = data
+        for step in path[:-1]:
+            parent = parent.get(step) if isinstance(parent, dict) else None
+        if isinstance(parent, dict):
+            key = path[-1]
+            value = DEFAULTS.get(path) if parent.get(key) is None else parent[key]
+            parent[key] = _record(kind, value, path, positions)
+    _lay_recovery(data, positions)
+    for key in ("batch", "sequence"):
+        if ("training", key) in positions:
+            positions.setdefault(("training", "batch_schedule", 0, key), positions["training", key])
+    return Document(_without_nulls(data), positions)
+
+
+def _record(kind: str, value: Any, path: Path, positions: dict[Path, Mark]) -> Any:
+    """Return the record in file form; an unknown name stays as it is, for `explain` to report with the rest."""
+    name = value.get("preset") if isinstance(value, dict) else value
+    if not isinstance(name, str) or name not in catalog.names(kind):
+        return value
+    try:
+        record = catalog.raw(kind, name)
+    except UserError as error:
+        raise UserError(f"{place(positions, path)[0]}: {error}") from None
+    if isinstance(value, str):
+        return record
+    rest = {key: item for key, item in value.items() if key != "preset"}
+    return _merged(record, rest, _INSIDE, {})
+
+
+def _lay_recovery(data: dict[str, Any], positions: dict[Path, Mark]) -> None:
+    if "recovery" not in data or not isinstance(data.get("failures"), dict):
+        return
+    recovery = data.pop("recovery")
+    if recovery is None:
+        return
+    failures = dict(data["failures"])
+    base = failures.get("recovery", {})
+    failures["recovery"] = _merged(base, recovery, _INSIDE, {}) if _is_section(base) else recovery
+    data["failures"] = failures
+    for path in [path for path in positions if path[:1] == ("recovery",)]:
+        positions["failures", *path] = positions[path]
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return a copy without keys whose value is null: they mean the default."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Return a copy of mappings and sequences as dict and list, refusing what nests too deep."""
+    if depth > MAX_DEPTH:
+        raise UserError(f"found values nested deeper than {MAX_DEPTH} levels; allowed: fewer")
+    if isinstance(value, Mapping):
+        return {key: _plain(item, depth + 1) for key, item in value.items()}
+    return [_plain(item, depth + 1) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _label(value: Any, label: str, path: Path = ()) -> dict[Path, Mark]:
+    marks = {path: Mark(label, 0, 0, path)} if path else {}
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        marks.update(_label(item, label, (*path, key)))
+    return marks

@@ -1,0 +1,361 @@
+"""The scenario: everything a study needs to know, validated, immutable and in SI.
+
+A file's key is the attribute's name without its unit (`deadline_s` is `deadline` in a file). Any quantity that is
+no whole number may be a `Distribution` instead of a float; `Scenario.realise` draws those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, model_validator
+from pydantic_core import CoreSchema
+
+from simulator.catalog.records import (
+    AcceleratorRecord,
+    FabricRecord,
+    FailureProfile,
+    ModelRecord,
+    Precision,
+    SiteRecord,
+)
+from simulator.errors import UserError, nearest
+from simulator.fields import (
+    BytesPerSecond,
+    Count,
+    CountOrZero,
+    Distribution,
+    PositiveSeconds,
+    Quantity,
+    RatioFromOne,
+    Record,
+    Share,
+    Tokens,
+    Usd,
+    UsdPerByteSecond,
+    UsdPerJoule,
+    map_distributions,
+)
+from simulator.scenario.checks import FieldError, central, check_nodes, check_scenario
+from simulator.units import KINDS, QuantityError, shorten
+
+# Where a name of the catalog may stand in a file, in which of its lists it is looked up, and the name if absent.
+CATALOG: dict[tuple[str | int, ...], str] = {
+    ("model",): "models",
+    ("cluster", "accelerator"): "accelerators",
+    ("cluster", "fabric"): "fabrics",
+    ("failures",): "failures",
+    ("facility", "site"): "sites",
+}
+DEFAULTS: dict[tuple[str | int, ...], str] = {
+    ("cluster", "fabric"): "rail-optimised-fat-tree",
+    ("failures",): "none",
+}
+
+PriceName = Literal["on_demand", "reserved_1y", "reserved_3y", "spot"]
+PRICE_NAMES: tuple[PriceName, ...] = ("on_demand", "reserved_1y", "reserved_3y", "spot")
+_YEAR_S = 365.25 * 86400.0
+
+
+class QuantityOrName(Quantity):
+    """A quantity, or one of a few names (`interval: auto`): one validator, so one message."""
+
+    def __init__(self, kind: str, names: tuple[str, ...], *, above: bool = False) -> None:
+        super().__init__(kind, above=above)
+        self.names = names
+
+    def read(self, value: Any) -> Any:
+        """Return the name, or the SI value."""
+        if not isinstance(value, str):
+            return super().read(value)
+        if value in self.names:
+            return value
+        if value[:1].isalpha():
+            guess = nearest(value, self.names)
+            hint = f"; did you mean {guess!r}?" if guess else ""
+            raise QuantityError(f"found {shorten(value)}; allowed: {', '.join(self.names)} or a quantity such as "
+                                f"{KINDS[self.kind][1]!r}{hint}")
+        return super().read(value)
+
+    def write(self, value: Any) -> Any:
+        """Return what a file writes."""
+        return value if isinstance(value, str) else super().write(value)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        text = super().__get_pydantic_json_schema__(schema, handler)
+        return {**text, "description": f"{', '.join(self.names)}; or {text['description']}"}
+
+
+class BatchPhase(Record):
+    """One stage of the batch schedule."""
+
+    until: Tokens | None = Field(default=None, description="tokens trained when the next phase begins; absent: the end")
+    batch: Tokens = Field(description="tokens per optimizer step")
+    sequence: Count = Field(description="tokens per sequence")
+
+    @model_validator(mode="after")
+    def _batch_holds_a_sequence(self) -> BatchPhase:
+        if central(self.batch) < self.sequence:
+            raise FieldError("batch", f"found {central(self.batch):g} tokens; allowed: at least one sequence, "
+                                      f"{self.sequence}")
+        return self
+
+
+class Layout(Record):
+    """How the model is spread over the accelerators."""
+
+    tensor: Count = 1
+    pipeline: Count = 1
+    virtual_pipeline: Count = Field(default=1, description="model chunks per stage; above 1 needs `interleaved`")
+    context: Count = 1
+    expert: Count = Field(default=1, description="share of the tensor x context x data pool that splits the experts")
+    data: CountOrZero = Field(default=0, description="0: accelerators / (tensor x pipeline x context)")
+    microbatch: Count = Field(default=1, description="sequences")
+    zero: Literal[0, 1, 2, 3] = Field(default=1, description="ZeRO stage; 3 is fully sharded data parallel")
+    schedule: Literal["1f1b", "interleaved"] = "1f1b"
+    sequence_parallel: bool = True
+    overlap_data: bool = Field(default=True, description="gradient and weight collectives hide behind compute")
+    overlap_expert: bool = Field(default=False, description="all-to-alls of experts hide behind compute")
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Layout:
+        if self.schedule == "1f1b" and self.virtual_pipeline > 1:
+            raise FieldError("virtual_pipeline", f"found {self.virtual_pipeline} with schedule '1f1b'; allowed: 1, or "
+                                                 "schedule: interleaved")
+        if self.schedule == "interleaved" and self.pipeline == 1:
+            raise FieldError("schedule", "found 'interleaved' with pipeline 1; allowed: '1f1b', or a pipeline above 1")
+        return self
+
+
+def _layout_tag(value: Any) -> str:
+    return "<auto>" if value == "auto" else "<mapping>"
+
+
+LayoutOrAuto = Annotated[
+    Annotated[Layout, Tag("<mapping>")] | Annotated[Literal["auto"], Tag("<auto>")], Discriminator(_layout_tag)
+]
+
+
+class Training(Record):
+    """The recipe."""
+
+    tokens: Tokens = Field(description="tokens to train on")
+    batch_schedule: tuple[BatchPhase, ...] = Field(
+        min_length=1, description="phases in order; or `batch` and `sequence` of a single phase beside `tokens`")
+    precision: Precision = "bf16"
+    recompute: Literal["none", "selective", "full"] = "selective"
+    attention: Literal["flash", "unfused"] = "flash"
+    layout: LayoutOrAuto = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single_phase(cls, value: Any) -> Any:
+        """Read `batch` and `sequence` as the short form of a schedule of one phase."""
+        short = {"batch", "sequence"} & set(value) if isinstance(value, Mapping) else set()
+        if not short:
+            return value
+        if "batch_schedule" in value:
+            raise FieldError(min(short), f"found {min(short)!r} beside 'batch_schedule'; allowed: one of the two")
+        if len(short) == 1:
+            (lacking,) = {"batch", "sequence"} - short
+            raise FieldError("", f"missing key {lacking!r} beside {min(short)!r}")
+        rest = {key: item for key, item in value.items() if key not in short}
+        return {**rest, "batch_schedule": [{"batch": value["batch"], "sequence": value["sequence"]}]}
+
+    @model_validator(mode="after")
+    def _untils_rise(self) -> Training:
+        *early, last = self.batch_schedule
+        if last.until is not None:
+            raise FieldError(f"batch_schedule.{len(early)}.until", "found 'until' in the last phase; allowed: none, it "
+                                                                   "lasts to the end")
+        reached = 0.0
+        for i, phase in enumerate(early):
+            if phase.until is None:
+                raise FieldError(f"batch_schedule.{i}", "missing key 'until'; only the last phase has none")
+            until = central(phase.until)
+            if until <= reached:
+                raise FieldError(f"batch_schedule.{i}.until", f"found {until:g} tokens; allowed: more than the phase "
+                                                              f"before, {reached:g}")
+            reached = until
+        return self
+
+
+class Variation(Record):
+    """How unequal accelerators are; a synchronous step waits for the slowest."""
+
+    speed_spread: Share = Field(default=0.0, description="standard deviation of an accelerator's persistent speed, "
+                                                         "share of the mean")
+    jitter: Share = Field(default=0.0, description="standard deviation of its time from step to step, share")
+
+
+class Cluster(Record):
+    """The machine."""
+
+    accelerator: AcceleratorRecord
+    accelerators: Count = Field(description="accelerators that train, spares not counted")
+    spares: CountOrZero = Field(default=0, description="hot spare nodes")
+    repair_crew: CountOrZero = Field(default=0, description="nodes under repair at once; 0: no limit")
+    fabric: FabricRecord
+    variation: Variation = Variation()
+
+    @model_validator(mode="after")
+    def _whole_nodes(self) -> Cluster:
+        check_nodes(self.accelerators, self.accelerator.accelerators_per_node)
+        return self
+
+    @property
+    def nodes(self) -> int:
+        """Nodes that train."""
+        return -(-self.accelerators // self.accelerator.accelerators_per_node)
+
+
+class Checkpoint(Record):
+    """How state is saved."""
+
+    interval_s: Annotated[float | Literal["auto"], QuantityOrName("time", ("auto",), above=True)] = "auto"
+    mode: Literal["async", "sync"] = "async"
+    storage_bandwidth_bytes_per_s: BytesPerSecond = Field(description="write, whole cluster")
+    load_bandwidth_bytes_per_s: BytesPerSecond | None = Field(default=None, description="absent: as write")
+    snapshot_bandwidth_bytes_per_s: BytesPerSecond = Field(
+        default=1e9, description="device to host, per accelerator; ByteCheckpoint (NSDI 25), table 8: 405B on 8,960, 0.59 s")
+    persist_slowdown: Share = Field(default=0.0, description="share of throughput lost while an asynchronous checkpoint "
+                                                             "is written")
+
+
+class Facility(Record):
+    """Where it stands."""
+
+    site: SiteRecord | None = None
+    pue: RatioFromOne | None = Field(default=None, description="overrides the site's")
+
+    @property
+    def effective_pue(self) -> float | None:
+        """The facility's own power usage effectiveness, else the site's, else None."""
+        return self.pue if self.pue is not None or self.site is None else self.site.pue
+
+
+class Rental(Record):
+    """Accelerators by the hour."""
+
+    price_usd_per_accelerator_s: Annotated[
+        float | PriceName, QuantityOrName("money_per_accelerator_time", PRICE_NAMES)
+    ] = Field(default="on_demand", description="a price, or the name of one of the accelerator's catalog prices")
+
+    def price_for(self, accelerator: AcceleratorRecord) -> float:
+        """Return the price, USD per accelerator and second; a name is the accelerator's catalog price."""
+        price = self.price_usd_per_accelerator_s
+        if not isinstance(price, str):
+            return price
+        found: float | None = getattr(accelerator, f"{price}_usd_per_accelerator_s")
+        if found is None:
+            have = [n for n in PRICE_NAMES if getattr(accelerator, f"{n}_usd_per_accelerator_s") is not None]
+            allowed = f"{', '.join(have)} or a price such as '2.5 USD/h'" if have else "a price such as '2.5 USD/h'"
+            raise UserError(f"pricing.rental.price: the catalog has no {price} price for {accelerator.name}; "
+                            f"allowed: {allowed}")
+        return found
+
+
+class Owned(Record):
+    """Accelerators bought and written off; the default factors are Epoch AI's (Cottier et al. 2024)."""
+
+    accelerator_price_usd: Usd | None = Field(default=None, description="absent: the accelerator's catalog price")
+    server_multiplier: RatioFromOne = Field(default=1.64, description="price of the server over that of its accelerators")
+    interconnect_share: Share = Field(default=0.19, description="share of the whole cluster's cost")
+    life_s: PositiveSeconds = 4.0 * _YEAR_S
+    electricity_usd_per_j: UsdPerJoule | None = Field(default=None, description="absent: the site's")
+
+    def price_for(self, accelerator: AcceleratorRecord) -> float:
+        """Return the purchase price of one accelerator, USD."""
+        price = self.accelerator_price_usd if self.accelerator_price_usd is not None else accelerator.price_usd
+        if price is None:
+            raise UserError(f"pricing.owned.accelerator_price: the catalog has no purchase price for "
+                            f"{accelerator.name}; allowed: a price such as '30000 USD'")
+        return price
+
+    def electricity_for(self, site: SiteRecord | None) -> float:
+        """Return the price of electricity, USD/J."""
+        price = self.electricity_usd_per_j
+        if price is None and site is not None:
+            price = site.electricity_usd_per_j
+        if price is None:
+            place = f"the site {site.name}" if site else "a scenario without a site"
+            raise UserError(f"pricing.owned.electricity: {place} has no price of electricity; allowed: a price such as "
+                            "'0.07 USD/kWh'")
+        return price
+
+
+class Pricing(Record):
+    """Rental or owned; neither is rental at the on-demand price of the catalog."""
+
+    rental: Rental | None = None
+    owned: Owned | None = None
+    storage_usd_per_byte_s: UsdPerByteSecond = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_of_two(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        given = [key for key in ("rental", "owned") if value.get(key) is not None]
+        if len(given) == 2:
+            raise FieldError("owned", "found both 'rental' and 'owned'; allowed: one of the two")
+        return value if given else {**value, "rental": {}}
+
+
+class Goals(Record):
+    """What the run should meet."""
+
+    deadline_s: PositiveSeconds | None = None
+    budget_usd: Usd | None = None
+
+
+class MonteCarlo(Record):
+    """How much chance is sampled."""
+
+    trials: Annotated[int, Quantity("count", low=1, high=1e7, whole=True)] = 1000
+    seed: CountOrZero = 1
+
+
+class Scenario(Record):
+    """A training run to cost: model, recipe, cluster, failures, prices and goals."""
+
+    name: str = Field(min_length=1, max_length=200)
+    description: str | None = None
+    year: Count | None = Field(default=None, description="year of the run")
+    model: ModelRecord
+    training: Training
+    cluster: Cluster
+    failures: FailureProfile
+    checkpoint: Checkpoint
+    facility: Facility = Facility()
+    pricing: Pricing = Pricing(rental=Rental())
+    goals: Goals = Goals()
+    monte_carlo: MonteCarlo = MonteCarlo()
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> Scenario:
+        check_scenario(self)
+        return self
+
+    def central(self) -> Scenario:
+        """Return the scenario with every epistemic distribution replaced by its central value."""
+        return map_distributions(self, lambda path, distribution: distribution.central())
+
+    def realise(self, draw: Callable[[str, Distribution], float]) -> Scenario:
+        """Return the scenario with every epistemic distribution replaced by `draw(path, distribution)`, SI.
+
+        Records without a distribution are the same objects as here.
+        """
+        return map_distributions(self, draw)
+
+    def uncertain(self) -> dict[str, Distribution]:
+        """Return the epistemic distributions by path, such as "pricing.rental.price"."""
+        found: dict[str, Distribution] = {}
+
+        def collect(path: str, distribution: Distribution) -> Distribution:
+            found[path] = distribution
+            return distribution
+
+        map_distributions(self, collect)
+        return found
