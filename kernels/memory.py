@@ -49,9 +49,10 @@ def shard_parameters(a: Architecture, tensor: float, pipeline: float, expert: fl
 @kernel
 def memory_bytes(a: Architecture, tensor: float, pipeline: float, chunks: float, context: float, expert: float,
                  data: float, zero: float, sequence_parallel: float, microbatch: float, microbatches: float,
-                 sequence: float, element_bytes: float, recompute: float, flash: float) -> Memory:
+                 sequence: float, element_bytes: float, kept_bytes: float, recompute: float, flash: float) -> Memory:
     """Return the bytes of each term on the fullest accelerator.
 
+    `kept_bytes` is the size of an activation kept for the backward pass, `element_bytes` that of weights and working tensors.
     `zero` is the ZeRO stage: 1 shards the optimizer over data-parallel ranks, 2 gradients too, 3 weights too. Experts are
     replicated over data x context x tensor / expert ranks.
     """
@@ -65,13 +66,13 @@ def memory_bytes(a: Architecture, tensor: float, pipeline: float, chunks: float,
     optimizer = OPTIMIZER_BYTES * (over if zero >= 1.0 else whole)
 
     tokens = microbatch * sequence / context
-    dense_layer = layer_activation_bytes_per_token(a, 0.0, recompute, flash, sequence, element_bytes)
-    moe_layer = layer_activation_bytes_per_token(a, 1.0, recompute, flash, sequence, element_bytes)
+    dense_layer = layer_activation_bytes_per_token(a, 0.0, recompute, flash, sequence, kept_bytes)
+    moe_layer = layer_activation_bytes_per_token(a, 1.0, recompute, flash, sequence, kept_bytes)
     moe_share = a.moe_layers / a.layers
     layer = tokens * ((1.0 - moe_share) * dense_layer + moe_share * moe_layer)
     split = tensor
     if sequence_parallel <= 0.0 and tensor > 1.0:
-        whole_rows = tokens * element_bytes * a.hidden * (1.0 if recompute >= 2.0 else 4.0 - 2.0 * min(recompute, 1.0))
+        whole_rows = tokens * kept_bytes * a.hidden * (1.0 if recompute >= 2.0 else 4.0 - 2.0 * min(recompute, 1.0))
         layer = (layer - whole_rows) / tensor + whole_rows
         split = 1.0
     else:

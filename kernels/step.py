@@ -100,16 +100,24 @@ def _attention_gemms_s(a: Architecture, d: Device, tokens: float, tensor: float,
         heads = a.heads / tensor
         first = a.mla_query_rank if a.mla_query_rank > 0.0 else heads * qk
         time = gemm_time_s(tokens, first + a.mla_key_value_rank + a.mla_rope_dim, a.hidden, rate, depth, bw,
-                           element_bytes, lat)
-        if a.mla_query_rank > 0.0:
-            time += gemm_time_s(tokens, heads * qk, a.mla_query_rank, rate, depth, bw, element_bytes, lat)
-        time += gemm_time_s(tokens, heads * (a.mla_nope_dim + a.mla_value_dim), a.mla_key_value_rank, rate, depth, bw,
-                            element_bytes, lat)
+                           element_bytes, lat) + _latent_expansion_s(a, d, tokens, tensor, element_bytes)
         return time + gemm_time_s(tokens, a.hidden, heads * a.mla_value_dim, rate, depth, bw, element_bytes, lat)
     qkv = (a.heads + 2.0 * max(a.key_value_heads, tensor)) * a.head_dim / tensor
     return gemm_time_s(tokens, qkv, a.hidden, rate, depth, bw, element_bytes, lat) + gemm_time_s(
         tokens, a.hidden, a.heads * a.head_dim / tensor, rate, depth, bw, element_bytes, lat
     )
+
+
+@kernel
+def _latent_expansion_s(a: Architecture, d: Device, tokens: float, tensor: float, element_bytes: float) -> float:
+    """Return the forward time of MLA's up-projections from the latents."""
+    heads = a.heads / tensor
+    time = gemm_time_s(tokens, heads * (a.mla_nope_dim + a.mla_value_dim), a.mla_key_value_rank, d.gemm_flops_per_s,
+                       d.gemm_half_depth, d.memory_bytes_per_s, element_bytes, d.launch_latency_s)
+    if a.mla_query_rank > 0.0:
+        time += gemm_time_s(tokens, heads * (a.mla_nope_dim + a.mla_rope_dim), a.mla_query_rank, d.gemm_flops_per_s,
+                            d.gemm_half_depth, d.memory_bytes_per_s, element_bytes, d.launch_latency_s)
+    return time
 
 
 @kernel
@@ -177,6 +185,8 @@ def layer_time(a: Architecture, d: Device, net: Network, r: Recipe, lay: Layout,
     again_pointwise = 1.0 if r.recompute >= 1.0 else 0.0
     backward_core = 2.5 if r.flash > 0.0 else 2.0  # FlashAttention-2 rebuilds the scores (arXiv:2307.08691, s4.1)
     gemm_s = (3.0 + again_gemm) * (projections + ffn)
+    if a.mla > 0.0 and r.recompute == 1.0:
+        gemm_s += _latent_expansion_s(a, d, tokens, lay.tensor, r.element_bytes)
     attention_s = (1.0 + backward_core + again_core) * core_s
     memory_s = (3.0 + again_pointwise) * pointwise_s + (3.0 + again_core) * softmax_s
 

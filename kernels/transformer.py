@@ -170,6 +170,8 @@ def layer_activation_bytes_per_token(a: Architecture, moe: float, recompute: flo
     context = a.heads * a.head_dim
     if a.mla > 0.0:
         qkv = a.heads * (2.0 * (a.mla_nope_dim + a.mla_rope_dim) + a.mla_value_dim)
+        if recompute >= 1.0:  # up-projections are recomputed from the latents (DeepSeek-V3, arXiv:2412.19437, s3.2.3)
+            qkv = a.mla_query_rank + a.mla_key_value_rank + a.mla_rope_dim
         context = a.heads * a.mla_value_dim
     width = a.ffn_hidden
     routed = 0.0

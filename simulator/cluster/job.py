@@ -90,54 +90,57 @@ class Job:
         stretch = self._stretch(reached.step)
         if strike.kind == "planned" and reached.step > self.durable:
             # A planned stop saves first; work since the last checkpoint is kept if nothing strikes meanwhile.
-            save_s = self._cost.stall_s + self._cost.persist_s
+            start_s, planned = self.env.now, strike
             try:
-                yield from self._spend(save_s, State.CHECKPOINT_STALL, stretch)
+                yield self.env.timeout(self._cost.stall_s + self._cost.persist_s)
             except simpy.Interrupt as interrupt:
-                self._count(strike)
+                self._count(planned)
                 strike = interrupt.cause
             else:
                 self._move_lost_to_productive(self.durable, reached.step)
                 self.durable = reached.step
                 self.checkpoints += 1.0
+            self.ledger.add(State.CHECKPOINT_STALL, stretch, self.env.now - start_s)
+            self.ledger.note(start_s, self.env.now, "checkpoint_stall", stretch)
         while True:
             self._count(strike)
+            detect_s = 0.0 if strike.kind == "planned" else self.times["detection"].next()
+            restart_s = self._cost.load_s + self.times["initialisation"].next()
+            if strike.kind == "hardware":
+                restart_s += self.times["replacement"].next()
+            start_s = ready_s = self.env.now
             try:
-                if strike.kind != "planned":
-                    yield from self._spend(self.times["detection"].next(), State.DETECT, stretch)
                 if self.pool.missing:
-                    yield from self._wait_for_spares(stretch)
-                restart_s = self._cost.load_s + self.times["initialisation"].next()
-                if strike.kind == "hardware":
-                    restart_s += self.times["replacement"].next()
-                yield from self._spend(restart_s, State.RESTART, stretch)
-                return
+                    ready_s = math.inf
+                    yield self.env.timeout(detect_s)
+                    if self.pool.missing:
+                        yield self.pool.whole()
+                    ready_s = self.env.now
+                    yield self.env.timeout(restart_s)
+                else:  # nothing to decide in between: one wait
+                    yield self.env.timeout(detect_s + restart_s)
             except simpy.Interrupt as interrupt:
+                self._book_recovery(start_s, start_s + detect_s, ready_s, stretch)
                 strike = interrupt.cause
+            else:
+                self._book_recovery(start_s, start_s + detect_s, ready_s, stretch)
+                return
+
+    def _book_recovery(self, start_s: float, detected_s: float, ready_s: float, stretch: int) -> None:
+        """Book a recovery, whole or cut short: detection, then waiting for spares until ready, then restart."""
+        now = self.env.now
+        ready_s = max(ready_s, detected_s)
+        for state, from_s, to_s in ((State.DETECT, start_s, detected_s), (State.WAIT_FOR_SPARES, detected_s, ready_s),
+                                    (State.RESTART, ready_s, now)):
+            if from_s < now and to_s > from_s:
+                end_s = min(to_s, now)
+                self.ledger.add(state, stretch, end_s - from_s)
+                self.ledger.note(from_s, end_s, state.name.lower(), stretch)
 
     def _count(self, strike: Strike) -> None:
         self.interruptions[strike.component] += 1
         if strike.kind == "hardware":
             self.pool.lose_from_job(strike.nodes)
-
-    def _spend(self, seconds: float, state: State, stretch: int) -> Generator[simpy.Event, Any, None]:
-        """Spend time in a state; book what was spent, also when struck."""
-        start_s = self.env.now
-        try:
-            yield self.env.timeout(seconds)
-        finally:
-            self._book_interval(start_s, state, stretch)
-
-    def _wait_for_spares(self, stretch: int) -> Generator[simpy.Event, Any, None]:
-        start_s = self.env.now
-        try:
-            yield self.pool.whole()
-        finally:
-            self._book_interval(start_s, State.WAIT_FOR_SPARES, stretch)
-
-    def _book_interval(self, start_s: float, state: State, stretch: int) -> None:
-        self.ledger.add(state, stretch, self.env.now - start_s)
-        self.ledger.note(start_s, self.env.now, state.name.lower(), stretch)
 
     def _move_lost_to_productive(self, start: float, end: float) -> None:
         self._book_work(State.PRODUCTIVE, start, end)

@@ -46,19 +46,21 @@ class Pool:
 
     def _send(self, nodes: int) -> None:
         for _ in range(nodes):
-            self.env.process(self._repair(self.repair_times.next()))
+            seconds = self.repair_times.next()
+            if self.crew is None:  # nothing to wait for: a bare event costs a third of a process
+                self.env.timeout(seconds).callbacks.append(self._come_back)
+            else:
+                self.env.process(self._repair(self.crew, seconds))
 
-    def _repair(self, seconds: float) -> Generator[simpy.Event, Any, None]:
+    def _repair(self, crew: simpy.Resource, seconds: float) -> Generator[simpy.Event, Any, None]:
         """One node: wait for a crew, be repaired, come back."""
-        if self.crew is None:
-            yield self.env.timeout(seconds)
-        else:
-            with self.crew.request() as turn:
-                yield turn
-                yield self.env.timeout(seconds)
-        self._come_back()
+        with crew.request() as turn:
+            yield turn
+            done = self.env.timeout(seconds)
+            yield done
+        self._come_back(done)
 
-    def _come_back(self) -> None:
+    def _come_back(self, _: simpy.Event) -> None:
         self._count()
         if self.missing > 0:
             self.missing -= 1

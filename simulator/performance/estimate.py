@@ -12,7 +12,7 @@ from kernels.stragglers import slowdown
 from simulator.errors import UserError
 from simulator.performance.hardware import device, network, peak_flops_per_s, power_model
 from simulator.scenario import Layout, Scenario
-from simulator.workload import StepBatch, architecture, element_bytes, step_batches
+from simulator.workload import StepBatch, architecture, element_bytes, kept_bytes, step_batches
 
 RECOMPUTE = {"none": 0.0, "selective": 1.0, "full": 2.0}
 
@@ -85,7 +85,7 @@ def memory_of(scenario: Scenario, layout: Layout, batch: StepBatch, recompute: s
     return Memory(*memory_bytes(
         architecture(scenario.model), pack.tensor, pack.pipeline, pack.chunks, pack.context, pack.expert, pack.data,
         pack.zero, pack.sequence_parallel, pack.microbatch, microbatches, batch.sequence,
-        element_bytes(scenario.training.precision), RECOMPUTE[recompute],
+        element_bytes(scenario.training.precision), kept_bytes(scenario.training.precision), RECOMPUTE[recompute],
         float(scenario.training.attention == "flash")))
 
 

@@ -43,9 +43,9 @@ def peak_flops_per_s(accelerator: AcceleratorRecord, precision: str) -> float:
     return peaks[name]  # type: ignore[index]
 
 
-def device(accelerator: AcceleratorRecord, precision: str) -> Device:
-    """Return the rates one accelerator reaches in a precision."""
-    g = generation(accelerator)
+def device(accelerator: AcceleratorRecord, precision: str, measured: GenerationRecord | None = None) -> Device:
+    """Return the rates one accelerator reaches in a precision; `measured` replaces the catalog's efficiencies."""
+    g = measured or generation(accelerator)
     wide = precision if precision in ("fp32", "tf32") else "bf16"
     peak_16 = peak_flops_per_s(accelerator, wide)
     return Device(

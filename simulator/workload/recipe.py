@@ -24,6 +24,14 @@ def element_bytes(precision: str) -> float:
     return _ELEMENT_BYTES[precision]
 
 
+def kept_bytes(precision: str) -> float:
+    """Return bytes of an activation kept for the backward pass.
+
+    fp8 recipes keep the quantised inputs of matrix products (DeepSeek-V3, arXiv:2412.19437, section 3.3.3).
+    """
+    return 1.0 if precision in ("fp8", "fp4") else _ELEMENT_BYTES[precision]
+
+
 def step_batches(training: Training) -> tuple[StepBatch, ...]:
     """Return the batch schedule as stretches of whole steps; the last step of each may overshoot its tokens."""
     stretches = []

@@ -36,8 +36,8 @@ def test_energy_sums_power_over_phases(p: PowerModel, gemm: float, memory: float
     assert p.idle_w * total_s * (1 - 1e-12) <= sum(e) <= p.limit_w * total_s * (1 + 1e-12)
 
 
-@given(models, *[seconds] * 8)
-def test_energy_is_additive(p: PowerModel, *s: float) -> None:
+@given(models, st.lists(seconds, min_size=8, max_size=8))
+def test_energy_is_additive(p: PowerModel, s: list[float]) -> None:
     first, second = step_energy(p, *s[:4]), step_energy(p, *s[4:])
     both = step_energy(p, *[a + b for a, b in zip(s[:4], s[4:], strict=True)])
     assert tuple(both) == pytest.approx(tuple(a + b for a, b in zip(first, second, strict=True)), rel=1e-12, abs=1e-9)

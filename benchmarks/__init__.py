@@ -1,0 +1,1 @@
+"""Speed of the simulator: `pytest benchmarks --benchmark-enable`, or `python -m benchmarks` for one table."""

@@ -1,0 +1,78 @@
+"""Print a table of the simulator's speed and memory: `python -m benchmarks [TRIALS]`."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.cases import bare_loop, mean_interruptions, reference_stream, scenario
+from simulator.montecarlo.trials import Trials
+
+ROUNDS = 5
+# The command itself may not be installed where the repository is used in place.
+HELP = (
+    sys.executable, "-c",
+    "import sys; from simulator.cli import main; sys.argv = ['clustercost', '--help']; main()",
+)
+
+
+def rates_per_s(calls: tuple[Callable[[int], object], ...], count: int) -> list[float]:
+    """Return calls per second of each function, the median of rounds that take turns."""
+    rounds: list[list[float]] = [[] for _ in calls]
+    for _ in range(ROUNDS):
+        for call, found in zip(calls, rounds, strict=True):
+            start_s = perf_counter()
+            for i in range(count):
+                call(i)
+            found.append(count / (perf_counter() - start_s))
+    return [median(found) for found in rounds]
+
+
+def help_s() -> float:
+    """Return the time of `clustercost --help` in a new process, median of rounds after one to warm up."""
+    times = []
+    for _ in range(ROUNDS + 1):
+        start_s = perf_counter()
+        subprocess.run(HELP, check=True, stdout=subprocess.DEVNULL)
+        times.append(perf_counter() - start_s)
+    return median(times[1:])
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main() -> None:
+    """Measure and print."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    start_s = perf_counter()
+    trials = Trials(scenario())
+    failures = mean_interruptions(trials)  # warms up kernels and caches too
+    ready_s = perf_counter() - start_s
+    rate, bare_rate = rates_per_s((trials.run, lambda i: bare_loop(failures, reference_stream(i))), count)
+    memory = peak_memory_bytes()
+
+    title = f"{trials.scenario.name}, one process, {ROUNDS} rounds of {count} trials"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    table.add_row("load, first estimate and 20 trials to warm up", f"{ready_s:.2f} s")
+    table.add_row("trials per second", f"{rate:,.0f}")
+    table.add_row(f"bare SimPy loops per second ({failures} x two timeouts)", f"{bare_rate:,.0f}")
+    table.add_row("time of a trial over a bare loop", f"{bare_rate / rate:.2f}")
+    table.add_row("peak memory", f"{memory / 2**20:,.0f} MiB")
+    table.add_row("clustercost --help", f"{help_s():.2f} s")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
