@@ -26,6 +26,7 @@ class Job:
         self.checkpoints = 0.0
         self._bounds = plan.first_step.tolist()
         self._step_s = plan.step_s.tolist()
+        self._last = len(self._step_s) - 1
         self._cost = plan.checkpoint
 
     def run(self) -> Generator[simpy.Event, Any, None]:
@@ -37,14 +38,11 @@ class Job:
             try:
                 yield self.env.timeout(whole.time_s)
             except simpy.Interrupt as interrupt:
-                strike: Strike = interrupt.cause
                 reached = self._advance(step, self.env.now - start_s)
-                self._book(step, reached)
-                self.ledger.note(start_s, self.env.now, "running", self._stretch(reached.step))
-                yield from self._recover(strike, reached)
+                stretch = self._book(step, start_s, reached)
+                yield from self._recover(interrupt.cause, reached.step, stretch)
             else:
-                self._book(step, whole)
-                self.ledger.note(start_s, self.env.now, "running", self._stretch(whole.step - 1.0))
+                self._book(step, start_s, whole)
                 return
 
     def _advance(self, step: float, horizon_s: float) -> Any:
@@ -55,28 +53,28 @@ class Job:
     def _stretch(self, step: float) -> int:
         """Return the stretch of the batch schedule a step lies in."""
         stretch = 0
-        while stretch < len(self._step_s) - 1 and step >= self._bounds[stretch + 1]:
+        while stretch < self._last and step >= self._bounds[stretch + 1]:
             stretch += 1
         return stretch
 
-    def _book(self, start: float, reached: Any) -> None:
-        """Book a running interval: steps to `durable` are productive, steps beyond it lost."""
+    def _book(self, start: float, start_s: float, reached: Any) -> int:
+        """Book a running interval, steps to `durable` as productive and those beyond as lost; return its last stretch."""
         ledger, stretch = self.ledger, self._stretch(reached.step)
         durable = reached.durable
-        if stretch == 0 and len(self._step_s) == 1:
-            ledger.add(State.PRODUCTIVE, 0, (durable - start) * self._step_s[0])
+        if start >= self._bounds[stretch]:  # all within one stretch
+            step_s = self._step_s[stretch]
+            ledger.add(State.PRODUCTIVE, stretch, (durable - start) * step_s)
+            ledger.add(State.LOST, stretch, (reached.step - durable) * step_s)
         else:
             self._book_work(State.PRODUCTIVE, start, durable)
-        lost = (reached.step - durable) * self._step_s[stretch] if durable >= self._bounds[stretch] else None
-        if lost is None:
             self._book_work(State.LOST, durable, reached.step)
-        else:
-            ledger.add(State.LOST, stretch, lost)
         ledger.add(State.LOST, stretch, reached.partial_s)
         ledger.add(State.CHECKPOINT_STALL, stretch, reached.stall_s)
         ledger.add(State.CHECKPOINT_SLOWDOWN, stretch, reached.slowdown_s)
         self.durable = durable
         self.checkpoints += reached.checkpoints
+        ledger.note(start_s, self.env.now, "running", stretch)
+        return stretch
 
     def _book_work(self, state: State, start: float, end: float) -> None:
         """Book steps that may span stretches."""
@@ -85,10 +83,9 @@ class Job:
             if high > low:
                 self.ledger.add(state, stretch, (high - low) * step_s)
 
-    def _recover(self, strike: Strike, reached: Any) -> Generator[simpy.Event, Any, None]:
+    def _recover(self, strike: Strike, reached_step: float, stretch: int) -> Generator[simpy.Event, Any, None]:
         """Recover from a strike, and from those that fall into the recovery."""
-        stretch = self._stretch(reached.step)
-        if strike.kind == "planned" and reached.step > self.durable:
+        if strike.kind == "planned" and reached_step > self.durable:
             # A planned stop saves first; work since the last checkpoint is kept if nothing strikes meanwhile.
             start_s, planned = self.env.now, strike
             try:
@@ -97,8 +94,8 @@ class Job:
                 self._count(planned)
                 strike = interrupt.cause
             else:
-                self._move_lost_to_productive(self.durable, reached.step)
-                self.durable = reached.step
+                self._move_lost_to_productive(self.durable, reached_step)
+                self.durable = reached_step
                 self.checkpoints += 1.0
             self.ledger.add(State.CHECKPOINT_STALL, stretch, self.env.now - start_s)
             self.ledger.note(start_s, self.env.now, "checkpoint_stall", stretch)
@@ -129,6 +126,10 @@ class Job:
     def _book_recovery(self, start_s: float, detected_s: float, ready_s: float, stretch: int) -> None:
         """Book a recovery, whole or cut short: detection, then waiting for spares until ready, then restart."""
         now = self.env.now
+        if ready_s <= detected_s <= now and self.ledger.intervals is None:  # the common case, without the loop below
+            self.ledger.add(State.DETECT, stretch, detected_s - start_s)
+            self.ledger.add(State.RESTART, stretch, now - detected_s)
+            return
         ready_s = max(ready_s, detected_s)
         for state, from_s, to_s in ((State.DETECT, start_s, detected_s), (State.WAIT_FOR_SPARES, detected_s, ready_s),
                                     (State.RESTART, ready_s, now)):

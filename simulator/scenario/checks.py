@@ -75,12 +75,12 @@ def check_scenario(scenario: Scenario) -> None:
                                                f"{', '.join(accelerator.peak_flops)}")
     layout = scenario.training.layout
     if layout != "auto":
-        _check_product(layout, scenario.cluster.accelerators)
+        _check_product(layout, scenario.cluster.accelerators, accelerator.accelerators_per_node)
         _check_model(layout, scenario)
         _check_experts(layout, scenario)
 
 
-def _check_product(layout: Layout, accelerators: int) -> None:
+def _check_product(layout: Layout, accelerators: int, per_node: int) -> None:
     replica = layout.tensor * layout.pipeline * layout.context
     shown = f"tensor {layout.tensor} x pipeline {layout.pipeline} x context {layout.context}"
     if layout.data and replica * layout.data != accelerators:
@@ -89,7 +89,8 @@ def _check_product(layout: Layout, accelerators: int) -> None:
         raise FieldError("training.layout.data", f"found {shown} x data {layout.data} = {replica * layout.data}, but "
                                                  f"cluster.accelerators is {accelerators}; allowed: {fix}")
     if accelerators % replica:
-        multiples = listed(nearest_multiples(replica, accelerators))
+        step = math.lcm(replica, per_node) if replica > per_node or per_node % replica else replica
+        multiples = listed(nearest_multiples(step, accelerators))
         raise FieldError("training.layout", f"found {shown} = {replica}, which does not divide cluster.accelerators "
                                             f"{accelerators}; allowed: {multiples} accelerators, or a layout whose "
                                             f"product is {listed(nearest_divisors(accelerators, replica))}")

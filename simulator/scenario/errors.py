@@ -58,6 +58,8 @@ def _lines(error: ValidationError, positions: dict[Path, Mark]) -> Iterator[str]
             continue  # the record is incomplete because its preset is unknown, which is reported itself
         at, message = _message(detail, path)
         where, written = place(positions, path if detail["type"] == "missing" and path in positions else at)
+        if detail["type"] == "extra_forbidden" and path[-1] != "preset":
+            written = written[:-1]  # the message names the key itself
         yield f"{where}: {dotted(written)}: {message}" if written else f"{where}: {message}"
 
 
@@ -84,10 +86,12 @@ def _message(detail: ErrorDetails, path: Path) -> tuple[Path, str]:
     if kind in _LACKING_CONTAINER:
         return path, f"found {shorten(found)}; allowed: {_container(path, detail)}"
     if kind == "literal_error":
-        choices = [str(choice) for choice in get_literals(context["expected"])]
+        choices = [str(choice) for choice in _literals(context["expected"])]
         guess = nearest(found, choices) if isinstance(found, str) else None
         hint = f"; did you mean {guess!r}?" if guess else ""
         return path, f"found {shorten(found)}; allowed: {', '.join(choices)}{hint}"
+    if kind == "invalid_key":
+        return parent, f"found the key {shorten(path[-1])}; allowed: keys that are names"
     if kind == "string_type":
         return path, f"found {shorten(found)}; allowed: text (in quotes if it looks like a number)"
     if kind.startswith("bool"):
@@ -97,7 +101,7 @@ def _message(detail: ErrorDetails, path: Path) -> tuple[Path, str]:
     return path, f"found {shorten(found)}; {detail['msg'][:1].lower()}{detail['msg'][1:]}"
 
 
-def get_literals(expected: str) -> list[str]:
+def _literals(expected: str) -> list[str]:
     """Return the choices of pydantic's text "'none', 'selective' or 'full'"."""
     return [word.strip().strip("'") for word in expected.replace(" or ", ", ").split(",")]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, model_validator
+from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, field_validator, model_validator
 from pydantic_core import CoreSchema
 
 from simulator.catalog.records import (
@@ -118,6 +118,13 @@ class Layout(Record):
     overlap_data: bool = Field(default=True, description="gradient and weight collectives hide behind compute")
     overlap_expert: bool = Field(default=False, description="all-to-alls of experts hide behind compute")
 
+    @field_validator("zero", mode="before")
+    @classmethod
+    def _stage_is_no_boolean(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise QuantityError(f"found {value}; allowed: 0, 1, 2, 3")
+        return value
+
     @model_validator(mode="after")
     def _schedule_fits(self) -> Layout:
         if self.schedule == "1f1b" and self.virtual_pipeline > 1:
@@ -142,7 +149,7 @@ class Training(Record):
 
     tokens: Tokens = Field(description="tokens to train on")
     batch_schedule: tuple[BatchPhase, ...] = Field(
-        min_length=1, description="phases in order; or `batch` and `sequence` of a single phase beside `tokens`")
+        description="phases in order; or `batch` and `sequence` of a single phase beside `tokens`")
     precision: Precision = "bf16"
     recompute: Literal["none", "selective", "full"] = "selective"
     attention: Literal["flash", "unfused"] = "flash"
@@ -165,6 +172,8 @@ class Training(Record):
 
     @model_validator(mode="after")
     def _untils_rise(self) -> Training:
+        if not self.batch_schedule:
+            raise FieldError("batch_schedule", "found []; allowed: at least one phase")
         *early, last = self.batch_schedule
         if last.until is not None:
             raise FieldError(f"batch_schedule.{len(early)}.until", "found 'until' in the last phase; allowed: none, it "

@@ -1,0 +1,290 @@
+"""A scenario is read, extended, resolved, written out and read back without a change."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulator.errors import UserError
+from simulator.fields import Distribution
+from simulator.scenario import Scenario, json_schema, load_scenario, scenario_from_mapping, starter
+from simulator.units import KINDS, format_quantity, parse_quantity
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "scenarios").glob("*.yaml"))
+
+BASE = {
+    "name": "test",
+    "model": "llama-3.1-8b",
+    "training": {"tokens": "20 B tokens", "batch": "1 M", "sequence": 8192},
+    "cluster": {"accelerator": "h100-sxm-80gb", "accelerators": 64, "spares": "2 nodes"},
+    "checkpoint": {"storage_bandwidth": "10 GB/s"},
+}
+
+
+def build(**changes: object) -> Scenario:
+    """Return the base scenario with changed keys, by dotted path with `__` for a dot."""
+    data = copy.deepcopy(BASE)
+    for path, value in changes.items():
+        *parents, key = path.split("__")
+        section: dict = data
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[key] = value
+    return scenario_from_mapping(data)
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_values_are_si() -> None:
+    scenario = build(goals__deadline="60 days", goals__budget="120 M USD", checkpoint__interval="30 min")
+    assert scenario.goals.deadline_s == 60 * 86400
+    assert scenario.goals.budget_usd == 120e6
+    assert scenario.checkpoint.interval_s == 1800
+    assert scenario.training.tokens == 20e9
+    assert scenario.cluster.spares == 2
+    assert scenario.cluster.nodes == 8
+    assert scenario.cluster.accelerator.memory_bytes == 80e9
+
+
+def test_defaults() -> None:
+    scenario = build()
+    assert scenario.training.layout == "auto"
+    assert scenario.checkpoint.interval_s == "auto"
+    assert scenario.pricing.rental is not None
+    assert scenario.pricing.rental.price_usd_per_accelerator_s == "on_demand"
+    assert scenario.failures.components == ()
+    assert scenario.facility.effective_pue is None
+
+
+@pytest.mark.parametrize("changes", [
+    {},
+    {"training__layout": {"tensor": 8, "pipeline": 2, "zero": 3, "schedule": "interleaved"}},
+    {"pricing__rental__price": {"triangular": ["2 USD/h", "2.5 USD/h", "4 USD/h"]}},
+    {"pricing": {"owned": {"life": {"uniform": ["3 years", "5 years"]}}, "storage": "0.02 USD/GB/month"}},
+    {"pricing__rental__price": "reserved_3y", "checkpoint__interval": "7 min"},
+    {"failures": "llama3-2024", "recovery": {"repair": {"lognormal": ["20 h", 0.8]}}},
+    {"facility": {"site": "usa/texas", "pue": {"normal": [1.2, 0.05]}}},
+    {"model": {"preset": "mixtral-8x7b", "layers": 34}, "training__layout": {"expert": 8}},
+    {"cluster__accelerator": {"preset": "h100-sxm-80gb", "memory": "96 GB", "peak_flops": {"bf16": "800 TFLOP/s"}}},
+    {"cluster__fabric": {"preset": "rail-optimised-fat-tree", "oversubscription": "7:1"}},
+    {"cluster__variation": {"speed_spread": 0.02, "jitter": {"choice": [0.01, 0.02]}}, "year": 2024},
+])
+def test_resolved_file_reads_back_equal(changes: dict) -> None:
+    scenario = build(**changes)
+    text = yaml.safe_dump(scenario.to_file(), sort_keys=False)
+    assert scenario_from_mapping(scenario.to_file()) == scenario
+    assert scenario_from_mapping(yaml.safe_load(text)) == scenario
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_ready_scenarios_load_and_read_back_equal(path: Path, tmp_path: Path) -> None:
+    scenario = load_scenario(path)
+    resolved = write(tmp_path, "resolved.yaml", yaml.safe_dump(scenario.to_file(), sort_keys=False))
+    assert load_scenario(resolved) == scenario
+
+
+def test_starter_loads(tmp_path: Path) -> None:
+    scenario = load_scenario(write(tmp_path, "scenario.yaml", starter()))
+    assert scenario.cluster.accelerators == 8
+    assert scenario.model.name == "llama-3.1-8b"
+
+
+def test_short_batch_is_a_schedule_of_one_phase() -> None:
+    long = build(training={"tokens": "20 B", "batch_schedule": [{"batch": "1 M", "sequence": 8192}]})
+    assert build().training == long.training
+
+
+def test_preset_keeps_what_is_not_overridden() -> None:
+    plain, changed = build(), build(cluster__accelerator={"preset": "h100-sxm-80gb", "memory": "96 GB"})
+    assert changed.cluster.accelerator.memory_bytes == 96e9
+    assert changed.cluster.accelerator.peak_flops == plain.cluster.accelerator.peak_flops
+
+
+def test_null_in_a_preset_removes_the_value() -> None:
+    scenario = build(cluster__accelerator={"preset": "h100-sxm-80gb", "price": None})
+    assert scenario.cluster.accelerator.price_usd is None
+
+
+def test_recovery_lies_over_the_profile() -> None:
+    plain, changed = build(failures="llama3-2024"), build(failures="llama3-2024", recovery={"detection": "10 min"})
+    assert changed.failures.recovery.detection_s == 600
+    assert changed.failures.recovery.repair_s == plain.failures.recovery.repair_s
+    assert changed.failures.components == plain.failures.components
+
+
+def test_layout_of_data_zero_is_allowed_when_the_rest_divides() -> None:
+    layout = build(training__layout={"tensor": 8, "pipeline": 4}).training.layout
+    assert layout != "auto"
+    assert layout.data == 0
+
+
+PARENT = yaml.safe_dump(BASE)
+
+
+def test_extends_merges_mappings_and_replaces_lists(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", PARENT)
+    child = write(tmp_path, "child.yaml", "extends: base.yaml\ncluster: {accelerators: 128}\n"
+                                          "training: {batch_schedule: [{batch: 2 M, sequence: 4096}]}\n")
+    scenario = load_scenario(child)
+    assert scenario.cluster.accelerators == 128
+    assert scenario.cluster.spares == 2
+    assert scenario.training.tokens == 20e9
+    assert [phase.batch for phase in scenario.training.batch_schedule] == [2e6]
+
+
+def test_extends_is_relative_to_the_file_and_chains(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    write(tmp_path, "base.yaml", PARENT)
+    write(tmp_path, "middle.yaml", "extends: base.yaml\nmodel: llama-3.1-70b\npricing: {owned: {}}\n")
+    child = write(tmp_path / "deep", "child.yaml", "extends: ../middle.yaml\nname: deep\npricing: {rental: {}}\n")
+    scenario = load_scenario(child)
+    assert (scenario.name, scenario.model.name) == ("deep", "llama-3.1-70b")
+    assert scenario.pricing.owned is None
+
+
+def test_child_mapping_changes_the_catalog_record_its_parent_names(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", PARENT)
+    child = write(tmp_path, "child.yaml", "extends: base.yaml\ncluster: {accelerator: {memory: 96 GB}}\n")
+    assert load_scenario(child).cluster.accelerator.memory_bytes == 96e9
+
+
+def test_child_distribution_replaces_its_parents(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", PARENT + "goals: {deadline: {uniform: [1 day, 2 days]}}\n")
+    child = write(tmp_path, "child.yaml", "extends: base.yaml\ngoals: {deadline: {choice: [3 days]}}\n")
+    assert load_scenario(child).central().goals.deadline_s == 3 * 86400
+
+
+def test_overrides_lie_over_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "base.yaml", PARENT)
+    assert load_scenario(path, {"cluster": {"accelerators": 32}}).cluster.accelerators == 32
+    with pytest.raises(UserError, match="override: cluster.accelerators: found 'x'"):
+        load_scenario(path, {"cluster": {"accelerators": "x"}})
+
+
+def test_inputs_are_not_changed() -> None:
+    data = copy.deepcopy(BASE)
+    scenario_from_mapping(data)
+    assert data == BASE
+
+
+def test_yaml_words_and_ratios_are_text(tmp_path: Path) -> None:
+    text = PARENT.replace("name: test", "name: no") + "facility: {pue: 1.1}\ngoals: {budget: 1e6 USD}\n"
+    scenario = load_scenario(write(tmp_path, "a.yaml", text))
+    assert scenario.name == "no"
+    fabric = {"cluster": {"fabric": {"preset": "rail-optimised-fat-tree"}}}
+    path = write(tmp_path, "b.yaml", "extends: a.yaml\ncluster: {fabric: {oversubscription: 7:1}}\n")
+    assert load_scenario(path, fabric).cluster.fabric.oversubscription == 1.0
+    plain = write(tmp_path, "c.yaml", "extends: a.yaml\ncluster:\n  fabric:\n    preset: rail-optimised-fat-tree\n"
+                                      "    oversubscription: 7:1\n")
+    assert load_scenario(plain).cluster.fabric.oversubscription == 7.0
+
+
+def test_distributions_wait_for_realise() -> None:
+    scenario = build(pricing__rental__price={"triangular": ["2 USD/h", "3 USD/h", "4 USD/h"]},
+                     training__tokens={"uniform": ["10 B", "20 B"]})
+    assert set(scenario.uncertain()) == {"pricing.rental.price", "training.tokens"}
+    assert all(isinstance(value, Distribution) for value in scenario.uncertain().values())
+    central = scenario.central()
+    assert central.training.tokens == 15e9
+    assert central.uncertain() == {}
+    drawn = scenario.realise(lambda path, distribution: distribution.mean() * 2)
+    assert drawn.training.tokens == 30e9
+    assert drawn.pricing.rental is not None
+    assert drawn.pricing.rental.price_for(drawn.cluster.accelerator) == pytest.approx(6 / 3600)
+    assert drawn.cluster is scenario.cluster
+
+
+def test_aleatory_distributions_stay() -> None:
+    scenario = build(recovery={"detection": {"exponential": "10 min"}})
+    assert scenario.uncertain() == {}
+    assert isinstance(scenario.central().failures.recovery.detection_s, Distribution)
+
+
+def test_price_names_are_the_accelerators_catalog_prices() -> None:
+    scenario = build(cluster__accelerator={"preset": "h100-sxm-80gb", "on_demand": "3 USD/h", "spot": None})
+    rental, accelerator = scenario.pricing.rental, scenario.cluster.accelerator
+    assert rental is not None
+    assert rental.price_for(accelerator) == pytest.approx(3 / 3600)
+    spot = build(pricing__rental__price="spot", cluster__accelerator={"preset": "h100-sxm-80gb", "spot": None})
+    assert spot.pricing.rental is not None
+    with pytest.raises(UserError, match="no spot price for h100-sxm-80gb; allowed: on_demand"):
+        spot.pricing.rental.price_for(spot.cluster.accelerator)
+
+
+def test_owned_prices_come_from_the_catalog_unless_given() -> None:
+    owned = build(pricing={"owned": {}}).pricing.owned
+    accelerator = build().cluster.accelerator
+    assert owned is not None
+    assert owned.price_for(accelerator) == accelerator.price_usd
+    with pytest.raises(UserError, match="0.07 USD/kWh"):
+        owned.electricity_for(None)
+
+
+def test_facility_pue_overrides_the_sites() -> None:
+    site = {"name": "here", "kind": "test", "pue": 1.3}
+    assert build(facility={"site": site}).facility.effective_pue == 1.3
+    assert build(facility={"site": site, "pue": 1.1}).facility.effective_pue == 1.1
+
+
+def test_schema_lists_every_key_and_the_raw_forms() -> None:
+    schema = json_schema()
+    json.dumps(schema)
+    assert schema["$schema"].endswith("2020-12/schema")
+    assert {"extends", "recovery", "model", "pricing"} <= set(schema["properties"])
+    names = schema["properties"]["model"]["anyOf"][0]
+    assert "llama-3.1-8b" in names["examples"]
+    assert "enum" not in names
+    assert {"batch", "sequence"} <= set(schema["$defs"]["Training"]["properties"])
+    assert "preset" in schema["$defs"]["AcceleratorRecord"]["properties"]
+    interval = schema["$defs"]["Checkpoint"]["properties"]["interval"]
+    assert "auto" in interval["description"]
+
+
+@given(kind=st.sampled_from(sorted(KINDS)), number=st.floats(0, 1e30, allow_nan=False))
+def test_a_formatted_quantity_parses_to_the_same_number(kind: str, number: float) -> None:
+    assert parse_quantity(format_quantity(number, kind), kind) == number
+
+
+@given(number=st.integers(0, 10**6))
+def test_a_quantity_is_the_same_in_any_unit(number: int) -> None:
+    assert parse_quantity(f"{number} h", "time") == pytest.approx(parse_quantity(f"{number * 60} min", "time"))
+    assert parse_quantity(f"{number} GB", "bytes") == pytest.approx(parse_quantity(f"{number * 1000} MB", "bytes"))
+    assert parse_quantity(f"{number} GB/s", "bandwidth") == pytest.approx(parse_quantity(f"{number * 8} Gb/s", "bandwidth"))
+    assert parse_quantity(f"{number} k", "count") == parse_quantity(number * 1000, "count")
+
+
+@given(text=st.text(max_size=30), kind=st.sampled_from(sorted(KINDS)))
+def test_any_text_is_a_quantity_or_a_value_error(text: str, kind: str) -> None:
+    try:
+        assert isinstance(parse_quantity(text, kind), float)
+    except ValueError as error:
+        assert "allowed" in str(error)
+
+
+@given(text=st.from_regex(r"[-+]?[0-9.eE*^ ]{1,12}[a-zA-Z/ ]{0,8}", fullmatch=True), kind=st.sampled_from(sorted(KINDS)))
+def test_number_like_text_is_a_quantity_or_a_value_error(text: str, kind: str) -> None:
+    try:
+        parse_quantity(text, kind)
+    except ValueError as error:
+        assert "allowed" in str(error)
+
+
+@given(low=st.floats(0, 1), width=st.floats(0, 1))
+def test_a_share_never_draws_outside_its_bounds(low: float, width: float) -> None:
+    import numpy as np
+
+    sigma = build(cluster__variation={"jitter": {"normal": [low, width]}}).cluster.variation.jitter
+    assert isinstance(sigma, Distribution)
+    draws = sigma.draw(np.random.default_rng(1), 50)
+    assert ((draws >= 0) & (draws <= 1)).all()
