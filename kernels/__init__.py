@@ -5,6 +5,8 @@ Nothing here reads a file, keeps state or knows a scenario. Parameter packs are 
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["is_compiled"]
 
 
@@ -15,13 +17,14 @@ def is_compiled() -> bool:
     from kernels.progress import advance
     from kernels.step import step_time
 
-    if numba.config.DISABLE_JIT:
+    if getattr(numba.config, "DISABLE_JIT", False):
         return True
-    return all(_has_index(function._cache) for function in (advance, step_time))
+    functions: list[Any] = [advance, step_time]
+    return all(_has_index(function._cache) for function in functions)
 
 
-def _has_index(cache: object) -> bool:
+def _has_index(cache: Any) -> bool:
     from pathlib import Path
 
-    folder, name = Path(cache.cache_path), cache._impl.filename_base  # type: ignore[attr-defined]
+    folder, name = Path(cache.cache_path), cache._impl.filename_base
     return any(folder.glob(f"{name}*.nbi"))

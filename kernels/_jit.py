@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,5 +33,4 @@ import numba  # noqa: E402  (after the cache folder is known)
 
 def kernel(function: F) -> F:
     """Compile with numba on first call and cache on disk; plain Python under NUMBA_DISABLE_JIT=1."""
-    compiled: F = numba.njit(cache=True, error_model="numpy")(function)
-    return compiled
+    return cast(F, numba.njit(cache=True, error_model="numpy")(function))

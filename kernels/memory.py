@@ -52,7 +52,7 @@ def memory_bytes(a: Architecture, tensor: float, pipeline: float, chunks: float,
                  sequence: float, element_bytes: float, kept_bytes: float, recompute: float, flash: float) -> Memory:
     """Return the bytes of each term on the fullest accelerator.
 
-    `kept_bytes` is the size of an activation kept for the backward pass, `element_bytes` that of weights and working tensors.
+    `kept_bytes` is the size of an activation kept for the backward pass, `element_bytes` that of weights and buffers.
     `zero` is the ZeRO stage: 1 shards the optimizer over data-parallel ranks, 2 gradients too, 3 weights too. Experts are
     replicated over data x context x tensor / expert ranks.
     """

@@ -62,7 +62,7 @@ def _steps_within(time_s: float, step_s: float, persist_left_s: float, slowdown:
     """Return how many whole steps fit into a time, the inverse of `_run_s`."""
     beside_s = min(time_s, persist_left_s)
     nominal_s = time_s - slowdown * beside_s
-    steps = math.floor(nominal_s / step_s + 1e-9)
+    steps = float(math.floor(nominal_s / step_s + 1e-9))
     while steps > 0.0 and _run_s(steps, step_s, persist_left_s, slowdown) > time_s:
         steps -= 1.0
     return max(0.0, steps)
@@ -160,4 +160,5 @@ def advance(horizon_s: float, step: float, since: float, durable: float, pending
     if persist_left_s > left:
         return Progress(horizon_s, step, since, durable, pending, persist_left_s - left, 0.0, stalled + left, slowed,
                         checkpoints, 0.0)
-    return Progress(elapsed + persist_left_s, step, since, step, step, 0.0, 0.0, stalled + persist_left_s, slowed, checkpoints, 1.0)
+    return Progress(elapsed + persist_left_s, step, since, step, step, 0.0, 0.0, stalled + persist_left_s, slowed,
+                    checkpoints, 1.0)

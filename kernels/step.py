@@ -260,7 +260,8 @@ def _exposed_data_s(a: Architecture, net: Network, r: Recipe, lay: Layout, micro
     else:
         gradients_s = gather_time_s(GRADIENT_BYTES * dense, replicas, stride, net) + gather_time_s(
             GRADIENT_BYTES * routed, expert_replicas, expert_stride, net)
-        total_s = weights_s + gradients_s
+        # Without ZeRO gradients are all-reduced; with it reduced to their owners, and the new weights gathered.
+        total_s = (weights_s if lay.zero >= 1.0 else gradients_s) + gradients_s
         window_s = pass_s
         unhidden_s = total_s / (2.0 * a.layers / lay.pipeline)
     if lay.overlap_data <= 0.0:

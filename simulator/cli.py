@@ -82,9 +82,9 @@ def _run_with_progress(scenario: Scenario, workers: int) -> Any:
         def progress(rows: list[dict[str, float]]) -> None:
             days.extend(row["time_s"] / 86400 for row in rows)
             speed = bar.tasks[0].speed
-            median = f"P50 {np.median(days):.1f} days" if len(days) % 16 == 0 or len(rows) > 1 else None
-            bar.update(task, advance=len(rows), description="running", rate=f"{speed:.0f}/s" if speed else "",
-                       **({"median": median} if median else {}))
+            bar.update(task, advance=len(rows), description="running", rate=f"{speed:.3g}/s" if speed else "")
+            if len(days) % 16 == 0 or len(rows) > 1:
+                bar.update(task, median=f"P50 {np.median(days):.1f} days")
 
         return run_study(scenario, workers=workers, progress=progress)
 
@@ -149,6 +149,55 @@ def catalog(
         import yaml
 
         print(yaml.safe_dump(json.loads(json.dumps(found)), sort_keys=False, allow_unicode=True), end="")
+
+
+@app.command()
+def validate(
+    cases: Annotated[Path | None, typer.Option(help="CSV of training configurations; default: the shipped rows.")] = None,
+    scenarios: Annotated[Path | None, typer.Option(help="Folder of scenarios: compare whole runs as well.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it as a document (with --scenarios).")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each run.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Compare step times, and whole runs, with published ones; every row is shown, the bad ones too.
+
+    Example: clustercost validate --scenarios scenarios
+    """
+    from simulator.validation.document import run_table, step_table, validation_document
+    from simulator.validation.runs import compare_runs
+    from simulator.validation.throughput import errors, read_cases, statistics
+
+    if output is not None:
+        if scenarios is None:
+            raise UserError("--output needs --scenarios FOLDER")
+        _write(output, validation_document(scenarios, trials))
+        print(f"wrote {output}")
+        return
+    rows = read_cases(cases)
+    found = errors(rows)
+    outcomes = compare_runs(scenarios, trials) if scenarios is not None else []
+    if as_json:
+        print(json.dumps({
+            "step_times": {case.id: float(error) for case, error in zip(rows, found, strict=True)},
+            "statistics": statistics(found),
+            "runs": [{**vars(o), "error": o.error} for o in outcomes]}, indent=2))
+        return
+    print(step_table(rows))
+    if outcomes:
+        print("\n" + run_table(outcomes))
+    s = statistics(found)
+    print(f"\n{s['rows']:.0f} rows: mean absolute error {s['mean_absolute_error']:.1%}, bias {s['bias']:+.1%}, worst "
+          f"{s['worst']:+.1%}")
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written: {error.strerror}") from error
 
 
 def main() -> None:

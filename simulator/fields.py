@@ -91,11 +91,11 @@ class Distribution:
         p = self.parameters
         match self.name:
             case "triangular":
-                return rng.triangular(*p, size) if p[2] > p[0] else np.full(size, p[0])
+                return rng.triangular(p[0], p[1], p[2], size) if p[2] > p[0] else np.full(size, p[0])
             case "uniform":
-                return rng.uniform(*p, size)
+                return rng.uniform(p[0], p[1], size)
             case "normal":
-                return rng.normal(*p, size)
+                return rng.normal(p[0], p[1], size)
             case "lognormal":
                 return p[0] * np.exp(p[1] * rng.standard_normal(size))
             case "exponential":

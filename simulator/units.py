@@ -58,7 +58,7 @@ def registry() -> pint.UnitRegistry:
     """Return the unit registry (pint, with US dollars and CO2-equivalent mass); built on first use."""
     import pint
 
-    units = pint.UnitRegistry()
+    units: pint.UnitRegistry = pint.UnitRegistry()
     for line in (
         # pint's own byte is a pure count (so that bytes x seconds would pass as seconds) and its Gb a gilbert.
         "infobyte = [information]",
@@ -127,7 +127,7 @@ def _parse_text(text: str, kind: str) -> float:
     if not _NUMBER_AND_UNIT.match(text):
         raise wrong
     try:
-        quantity = registry().Quantity(_own_bytes(text))
+        quantity: pint.Quantity = registry().Quantity(_own_bytes(text))
         return float(quantity.to(_own_bytes(unit) or "dimensionless").magnitude)
     except Exception as error:  # pint raises many kinds, from tokenize errors to AttributeError
         raise wrong from error

@@ -1,4 +1,4 @@
-"""Intervals of a run by state: the one record from which all sums are derived."""
+"""Seconds of a run by state, from which all sums are derived; and the intervals themselves where a timeline is wanted."""
 
 from __future__ import annotations
 

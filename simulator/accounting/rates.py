@@ -15,7 +15,8 @@ from simulator.performance.hardware import needed, power_model
 from simulator.scenario import Scenario
 
 ACCELERATOR_POWER = ("compute", "communication", "idle")
-# Model state in a checkpoint: fp32 master weights and two moments, 16-bit weights (BLOOM, 14 bytes a parameter).
+# Model state in a checkpoint: fp32 master weights and two moments, 16-bit weights (docs/reference/checkpoint.csv, sizing
+# rules: 12 to 14 bytes a parameter; BLOOM's 2.3 TB are 13).
 CHECKPOINT_BYTES_PER_PARAMETER = 14.0
 KEPT_CHECKPOINTS = 2  # the durable one and the one being written
 # Service life over which embodied carbon is spread where accelerators are rented: 5 years (LLMCarbon, arXiv:2309.14393).

@@ -23,7 +23,7 @@ def checkpoint_cost(scenario: Scenario, parameters: float) -> CheckpointCost:
     """Return the cost of a checkpoint, from its size and the bandwidths.
 
     Synchronous: the job stalls while storage is written. Asynchronous: it stalls for the copy from device to host, and
-    storage is written beside the computing. Loads do not shrink (shared/reliability: one reader a data-parallel group,
+    storage is written beside the computing. Loads do not shrink (docs/reference/reliability.md; one reader a data-parallel group,
     then broadcast, MegaScale NSDI'24 section 4.4).
     """
     policy = scenario.checkpoint

@@ -16,6 +16,11 @@ from simulator.cluster.plan import RunPlan
 from simulator.cluster.repair import Pool
 
 
+def _cause(interrupt: simpy.Interrupt) -> Strike:
+    strike: Strike = interrupt.cause  # type: ignore[assignment]
+    return strike
+
+
 class Job:
     """State of one training job; `run` is its SimPy process."""
 
@@ -40,7 +45,7 @@ class Job:
             except simpy.Interrupt as interrupt:
                 reached = self._advance(step, self.env.now - start_s)
                 stretch = self._book(step, start_s, reached)
-                yield from self._recover(interrupt.cause, reached.step, stretch)
+                yield from self._recover(_cause(interrupt), reached.step, stretch)
             else:
                 self._book(step, start_s, whole)
                 return
@@ -92,7 +97,7 @@ class Job:
                 yield self.env.timeout(self._cost.stall_s + self._cost.persist_s)
             except simpy.Interrupt as interrupt:
                 self._count(planned)
-                strike = interrupt.cause
+                strike = _cause(interrupt)
             else:
                 self._move_lost_to_productive(self.durable, reached_step)
                 self.durable = reached_step
@@ -118,7 +123,7 @@ class Job:
                     yield self.env.timeout(detect_s + restart_s)
             except simpy.Interrupt as interrupt:
                 self._book_recovery(start_s, start_s + detect_s, ready_s, stretch)
-                strike = interrupt.cause
+                strike = _cause(interrupt)
             else:
                 self._book_recovery(start_s, start_s + detect_s, ready_s, stretch)
                 return

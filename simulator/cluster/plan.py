@@ -61,7 +61,8 @@ def plan_run(scenario: Scenario, estimates: tuple[StepEstimate, ...] | None = No
     step_s = np.array([e.step_time_s for e in estimates])
     steps = np.array([float(e.batch.steps) for e in estimates])
     with np.errstate(over="ignore"):
-        every = np.maximum(1.0, np.minimum(np.round(tau / step_s), steps.sum()))
+        shortest = np.maximum(1.0, np.ceil(cost.persist_s / step_s))  # one write is done before the next begins
+        every = np.maximum(shortest, np.minimum(np.round(tau / step_s), steps.sum()))
     peak = peak_flops_per_s(cluster.accelerator, mfu_precision(scenario.training.precision))
     return RunPlan(
         estimates=estimates,

@@ -31,7 +31,8 @@ class Study:
         Stopped before all trials were run.
     """
 
-    def __init__(self, scenario: Scenario, trials: Trials, rows: list[dict[str, float]], *, interrupted: bool = False) -> None:
+    def __init__(self, scenario: Scenario, trials: Trials, rows: list[dict[str, float]], *,
+                 interrupted: bool = False) -> None:
         self.scenario, self.rows, self.interrupted = scenario, rows, interrupted
         self._trials = trials
         self.estimates = trials.central.estimates
@@ -81,16 +82,18 @@ class Study:
         """Return the chance to meet each goal that is set."""
         goals, chances = self.scenario.goals, {}
         if goals.deadline_s is not None:
-            chances["deadline"] = share_with_interval(int((self.column("time_s") <= goals.deadline_s).sum()), len(self.rows))
+            met = int((self.column("time_s") <= goals.deadline_s).sum())
+            chances["deadline"] = share_with_interval(met, len(self.rows))
         if goals.budget_usd is not None:
-            chances["budget"] = share_with_interval(int((self.column("cost_usd") <= goals.budget_usd).sum()), len(self.rows))
+            met = int((self.column("cost_usd") <= goals.budget_usd).sum())
+            chances["budget"] = share_with_interval(met, len(self.rows))
         return chances
 
     def representative(self) -> dict[str, int]:
         """Return the trials whose time is nearest to P50 and P95."""
         time_s = self.column("time_s")
-        return {f"p{q}": int(self.rows[int(np.argmin(np.abs(time_s - np.quantile(time_s, q / 100))))]["trial"])
-                for q in (50, 95)}
+        nearest = {q: int(np.argmin(np.abs(time_s - np.quantile(time_s, q / 100)))) for q in (50, 95)}
+        return {f"p{q}": int(self.rows[row]["trial"]) for q, row in nearest.items()}
 
     def timelines(self) -> pd.DataFrame:
         """Return the intervals of the representative trials, run again with their own streams."""

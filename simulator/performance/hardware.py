@@ -40,7 +40,7 @@ def peak_flops_per_s(accelerator: AcceleratorRecord, precision: str) -> float:
         raise UserError(
             f"training.precision: {accelerator.name} has no {precision} rate in the catalog; allowed: {', '.join(peaks)}"
         )
-    return peaks[name]  # type: ignore[index]
+    return peaks[name]
 
 
 def device(accelerator: AcceleratorRecord, precision: str, measured: GenerationRecord | None = None) -> Device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from kernels.memory import Memory
 from simulator.errors import UserError
@@ -33,9 +34,10 @@ def candidate_layouts(scenario: Scenario, batch: StepBatch) -> Iterator[Layout]:
                 for expert in (e for e in (1, 8, 16, 32, 64) if experts % e == 0 and (tensor * data) % e == 0):
                     if expert > experts:
                         continue
-                    zeros = (1, 3) if pipeline == 1 else (1,)
+                    zeros: tuple[Literal[1, 3], ...] = (1, 3) if pipeline == 1 else (1,)
                     for zero in zeros:
-                        schedule = "interleaved" if pipeline > 1 and -(-model.layers // pipeline) > 1 else "1f1b"
+                        chunked = pipeline > 1 and -(-model.layers // pipeline) > 1
+                        schedule: Literal["1f1b", "interleaved"] = "interleaved" if chunked else "1f1b"
                         yield Layout.model_construct(
                             tensor=tensor, pipeline=pipeline, virtual_pipeline=1, context=1, expert=expert, data=data,
                             microbatch=microbatch, zero=zero, schedule=schedule, sequence_parallel=True,

@@ -10,7 +10,11 @@ from simulator.montecarlo import Study
 from simulator.montecarlo.tables import breakdown, headline
 
 _BAR = 24
-_HUMAN = (("Time", "time", "s", 86400.0, "days"), ("Energy", "energy", "j", 3.6e9, "MWh"), ("Cost", "cost", "usd", 1.0, "USD"))
+_HUMAN = (
+    ("Time", "time", "s", 86400.0, "days"),
+    ("Energy", "energy", "j", 3.6e9, "MWh"),
+    ("Cost", "cost", "usd", 1.0, "USD"),
+)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -47,7 +51,8 @@ def summary_view(study: Study) -> Group:
 def _chances(study: Study) -> list[str]:
     goals, lines = study.scenario.goals, []
     for name, chance in study.goals().items():
-        limit = f"{goals.deadline_s / 86400:,.1f} days" if name == "deadline" and goals.deadline_s else f"{goals.budget_usd:,.0f} USD"
+        days = f"{(goals.deadline_s or 0.0) / 86400:,.1f} days"
+        limit = days if name == "deadline" else f"{goals.budget_usd:,.0f} USD"
         lines.append(f"Chance to meet the {name} of {limit}: {chance['probability']:.0%} "
                      f"({chance['low']:.0%} to {chance['high']:.0%})")
     return lines

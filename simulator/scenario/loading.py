@@ -59,7 +59,10 @@ def scenario_from_mapping(mapping: Mapping[str, Any], where: str = "inline") -> 
     """
     if not isinstance(mapping, Mapping):
         raise UserError(f"{where}: found {type(mapping).__name__}; allowed: a mapping of name, model, training, ...")
-    data = _plain(mapping)
+    try:
+        data = _plain(mapping)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     document = _extended(Document(data, {(): Mark(where, 0, 0, ())}), "", ())
     return _validate(document, where)
 

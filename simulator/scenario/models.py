@@ -228,8 +228,8 @@ class Checkpoint(Record):
     load_bandwidth_bytes_per_s: BytesPerSecond | None = Field(default=None, description="absent: as write")
     snapshot_bandwidth_bytes_per_s: BytesPerSecond = Field(
         default=1e9, description="device to host, per accelerator; ByteCheckpoint (NSDI 25), table 8: 405B on 8,960, 0.59 s")
-    persist_slowdown: Share = Field(default=0.0, description="share of throughput lost while an asynchronous checkpoint "
-                                                             "is written")
+    persist_slowdown: Annotated[float, Quantity("ratio", high=0.99)] = Field(
+        default=0.0, description="share of throughput lost while an asynchronous checkpoint is written")
 
 
 class Facility(Record):

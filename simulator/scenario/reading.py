@@ -30,6 +30,13 @@ _WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None,
           "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
+def _place(event: yaml.Event) -> tuple[int, int]:
+    """Return the line and column of an event, counted from 1."""
+    mark = event.start_mark
+    assert mark is not None
+    return mark.line + 1, mark.column + 1
+
+
 class Mark(NamedTuple):
     """Where a value stands: `line` and `column` count from 1 (0: not from a file), `path` as written there."""
 
@@ -156,14 +163,14 @@ class _Builder:
         return f"{where}: not valid YAML: {problem}{context}"
 
     def _error(self, event: yaml.Event, message: str) -> UserError:
-        mark = event.start_mark
-        return UserError(f"{self.file}:{mark.line + 1}:{mark.column + 1}: {message}")
+        line, column = _place(event)
+        return UserError(f"{self.file}:{line}:{column}: {message}")
 
     def _mark(self, event: yaml.Event, path: Path) -> None:
-        self.positions[path] = Mark(self.file, event.start_mark.line + 1, event.start_mark.column + 1, path)
+        self.positions[path] = Mark(self.file, *_place(event), path)
 
     def _node(self, event: yaml.Event, path: Path) -> Any:
-        self.positions.setdefault(path, Mark(self.file, event.start_mark.line + 1, event.start_mark.column + 1, path))
+        self.positions.setdefault(path, Mark(self.file, *_place(event), path))
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise self._error(event, f"found more than {MAX_NODES} values; allowed: fewer")
@@ -172,7 +179,7 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             raise self._error(event, f"found the alias '*{event.anchor}'; allowed: the value itself, or `extends`")
         if getattr(event, "tag", None) is not None:
-            raise self._error(event, f"found the tag {event.tag!r}; allowed: plain values without tags")
+            raise self._error(event, f"found the tag {getattr(event, 'tag', None)!r}; allowed: plain values without tags")
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(path)
         if isinstance(event, yaml.SequenceStartEvent):

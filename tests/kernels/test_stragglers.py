@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from kernels.stragglers import expected_maximum, slowdown
 
-
-# Column `exact` of shared/data/formulas.md, section 6. All of it lies 2.0e-4 to 2.5e-4 below the true values (8: 1.42360 in
+# Column `exact` of docs/reference/formulas.md, section 6. All of it lies 2.0e-4 to 2.5e-4 below the true values (8: 1.42360 in
 # tables of normal order statistics; test_adaptive_quadrature_agrees has the others), hence the width of the comparison.
 TABLE = {8: 1.4234, 64: 2.3435, 1024: 3.2480, 16384: 3.9711, 131072: 4.4428}
 

@@ -1,0 +1,300 @@
+"""Every bad file ends in one clear UserError that says where, what was found and what is allowed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulator.errors import UserError
+from simulator.scenario import load_scenario, scenario_from_mapping
+from simulator.scenario.reading import parse_document
+
+GOOD = """\
+name: test
+model: llama-3.1-8b
+training:
+  tokens: 20 B
+  batch: 1 M
+  sequence: 8192
+  layout:
+    tensor: 8
+cluster:
+  accelerator: h100-sxm-80gb
+  accelerators: 64
+checkpoint:
+  storage_bandwidth: 10 GB/s
+pricing:
+  rental:
+    price: 2.5 USD/h
+"""
+
+
+def message(path: Path, named: str = "") -> str:
+    """Return what the user sees, after the checks that hold for every error; `named` is the file at fault."""
+    with pytest.raises(UserError) as caught:
+        load_scenario(path)
+    text = str(caught.value)
+    assert text.strip() == text
+    assert "\n" not in text or " problems" in text.splitlines()[0]
+    for word in ("Traceback", "pydantic", "Value error", "object at 0x", "validation error", "For further", "<mapping>"):
+        assert word not in text
+    assert (named or path.name) in text
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return text
+
+
+def bad(folder: Path, text: str) -> str:
+    path = folder / "bad.yaml"
+    path.write_text(text, encoding="utf-8")
+    return message(path)
+
+
+# (what is replaced in the good file, by what, the line of the error, words of the message)
+CHANGES: dict[str, tuple[str, str, int, list[str]]] = {
+    "typo in a key": ("model:", "modle:", 2, ["'modle'", "did you mean 'model'"]),
+    "typo in a nested key": ("accelerators:", "acceleratrs:", 11, ["cluster:", "did you mean 'accelerators'"]),
+    "typo in a deep key": ("tensor:", "tensr:", 8, ["training.layout:", "did you mean 'tensor'"]),
+    "key with its unit": ("storage_bandwidth:", "storage_bandwidth_bytes_per_s:", 13, ["did you mean 'storage_bandwidth'"]),
+    "typo in a model": ("llama-3.1-8b", "llama-3.1-8", 2, ["unknown model", "did you mean 'llama-3.1-8b'"]),
+    "typo in an accelerator": ("h100-sxm-80gb", "h100-sxm-80g", 10, ["cluster.accelerator", "'h100-sxm-80gb'"]),
+    "typo in a preset": ("llama-3.1-8b", "{preset: llama-3.1-8, layers: 16}", 2, ["unknown model", "'llama-3.1-8b'"]),
+    "typo in a choice": ("tensor: 8", "schedule: interleavd", 8, ["1f1b, interleaved", "did you mean 'interleaved'"]),
+    "typo in a named price": ("2.5 USD/h", "on_demnd", 16, ["on_demand, reserved_1y", "did you mean 'on_demand'"]),
+    "wrong unit": ("10 GB/s", "10 GB", 13, ["checkpoint.storage_bandwidth", "'10 GB'", "'400 Gb/s'"]),
+    "bare number": ("10 GB/s", "10", 13, ["bare number 10", "'400 Gb/s'"]),
+    "number without meaning": ("20 B", "many", 4, ["training.tokens", "'many'", "such as"]),
+    "negative": ("2.5 USD/h", "-2.5 USD/h", 16, ["'-2.5 USD/h'", "at least 0"]),
+    "zero accelerators": ("accelerators: 64", "accelerators: 0", 11, ["cluster.accelerators: found 0", "at least 1"]),
+    "half an accelerator": ("accelerators: 64", "accelerators: 7.5", 11, ["found 7.5", "whole number"]),
+    "half a node": ("accelerators: 64", "accelerators: 60", 11, ["found 60", "multiple of the 8", "56 or 64"]),
+    "impossible layout": ("tensor: 8", "tensor: 8\n    pipeline: 3", 7, ["24", "64", "48 or 72"]),
+    "impossible data": ("tensor: 8", "data: 7", 8, ["training.layout.data", "cluster.accelerators is 64", "data: 64"]),
+    "tensor against heads": ("tensor: 8", "tensor: 64", 8, ["training.layout.tensor: found 64", "32 heads", "32"]),
+    "too many stages": ("tensor: 8", "pipeline: 64", 8, ["training.layout.pipeline", "at most the model's 32 layers"]),
+    "experts of a dense model": ("tensor: 8", "expert: 2", 8, ["training.layout.expert: found 2", "allowed: 1"]),
+    "virtual stages in 1F1B": ("tensor: 8", "virtual_pipeline: 2", 8, ["schedule: interleaved"]),
+    "boolean for a number": ("accelerators: 64", "accelerators: true", 11, ["found True"]),
+    "boolean for a choice": ("tensor: 8", "zero: true", 8, ["training.layout.zero", "0, 1, 2, 3"]),
+    "text for a boolean": ("tensor: 8", "sequence_parallel: maybe", 8, ["true or false"]),
+    "number for text": ("name: test", "name: 8", 1, ["name: found 8", "text"]),
+    "list for a mapping": ("\n  rental:\n    price: 2.5 USD/h", " [1, 2]", 14, ["pricing: found [1, 2]", "a mapping of rental"]),
+    "mapping for a number": ("64", "{count: 64}", 11, ["found {'count': 64}", "whole number"]),
+    "not a number": ("20 B", ".nan", 4, ["found nan", "finite"]),
+    "infinite": ("20 B", ".inf", 4, ["found inf", "finite"]),
+    "infinite as text": ("2.5 USD/h", "1e999 USD/h", 16, ["1e999", "finite"]),
+    "huge number": ("64", "1e30", 11, ["found 1e+30", "at most 1e+18"]),
+    "number of a thousand digits": ("64", "9" * 1000, 11, ["cluster.accelerators", "such as '16384'"]),
+    "arithmetic": ("2.5 USD/h", "9**9**9 USD/h", 16, ["9**9**9", "'2.5 USD/h'"]),
+    "unknown distribution": ("2.5 USD/h", "{triangle: [1 USD/h, 2 USD/h, 3 USD/h]}", 16, ["did you mean 'triangular'"]),
+    "distribution too short": ("2.5 USD/h", "{triangular: [1 USD/h, 2 USD/h]}", 16, ["[low, mode, high]"]),
+    "distribution that falls": ("2.5 USD/h", "{uniform: [3 USD/h, 2 USD/h]}", 16, ["rising order"]),
+    "distribution out of bounds": ("2.5 USD/h", "{choice: [-1 USD/h]}", 16, ["no value below 0"]),
+    "distribution for a count": ("64", "{uniform: [8, 64]}", 11, ["whole number, not a distribution"]),
+    "batch and schedule": ("  batch: 1 M", "  batch: 1 M\n  batch_schedule: []", 5, ["'batch'", "'batch_schedule'", "one of"]),
+    "batch without sequence": ("  sequence: 8192\n", "", 3, ["training", "'sequence'"]),
+    "batch below a sequence": ("batch: 1 M", "batch: 1 k", 5, ["at least one sequence", "8192"]),
+    "precision without a peak": ("  batch", "  precision: fp4\n  batch", 5, ["training.precision", "h100-sxm-80gb", "bf16"]),
+    "rental and owned": ("pricing:", "pricing:\n  owned: {}", 15, ["'rental' and 'owned'", "one of the two"]),
+    "missing key": ("  tokens: 20 B\n", "", 3, ["training: missing key 'tokens'", "such as"]),
+    "missing section": ("checkpoint:\n  storage_bandwidth: 10 GB/s\n", "", 1, ["missing key 'checkpoint'"]),
+    "empty section": ("  tokens: 20 B\n", "  tokens:\n", 4, ["missing key 'tokens'"]),
+    "inline record cut short": ("llama-3.1-8b", "{layers: 2}", 2, ["problems", "model: missing key 'hidden'"]),
+    "inline record at odds": ("llama-3.1-8b", "{layers: 2, hidden: 100, heads: 32, ffn_hidden: 8, gated: no, vocabulary: 9}",
+                              2, ["no multiple of heads 32"]),
+    "unknown generation": ("h100-sxm-80gb", "{preset: h100-sxm-80gb, generation: hoper}", 10, ["did you mean 'hopper'"]),
+    "duplicate key": ("cluster:", "name: again\ncluster:", 9, ["'name' a second time", "line 1"]),
+    "tab": ("  tokens", "\ttokens", 4, ["not valid YAML", "tab"]),
+    "syntax error": ("name: test", "name: [test", 2, ["not valid YAML"]),
+    "colon in a value": ("name: test", "name: a: b", 1, ["not valid YAML", "quotes"]),
+    "tag": ("name: test", "name: !!python/object/apply:os.system [echo]", 1, ["tag", "allowed"]),
+    "harmless tag": ("name: test", "name: !!str test", 1, ["tag"]),
+    "alias": ("name: test", "name: &a test\ndescription: *a", 2, ["alias '*a'", "extends"]),
+    "second document": ("checkpoint:", "---\ncheckpoint:", 12, ["second document"]),
+    "key that is a number": ("name: test", "1: test", 1, ["found the key '1'"]),
+    "key that is a list": ("name: test", "[a, b]: test", 1, ["as a key"]),
+    "deep nesting": ("name: test", "name: " + "[" * 60 + "]" * 60, 1, ["nested deeper than 50"]),
+    "very deep nesting": ("name: test", "name: " + "[" * 9000, 1, ["nested deeper than 50"]),
+    "many values": ("name: test", "name: [" + "1," * 20_000 + "]", 1, ["more than 10000 values"]),
+    "price of a currency unknown": ("2.5 USD/h", "2.5 EUR/h", 16, ["'2.5 EUR/h'"]),
+    "control character": ("name: test", "name: te\x07st", 1, ["not valid YAML", "control character"]),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_bad_value_is_named_with_its_line(tmp_path: Path, case: str) -> None:
+    old, new, line, words = CHANGES[case]
+    assert old in GOOD
+    text = bad(tmp_path, GOOD.replace(old, new, 1))
+    for word in [f"bad.yaml:{line}:", *words]:
+        assert word in text, text
+
+
+def test_the_good_file_is_good(tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    assert load_scenario(path).name == "test"
+
+
+@pytest.mark.parametrize(("schedule", "line", "words"), [
+    ("[{until: 3 T, batch: 1 M, sequence: 8192}, {until: 2 T, batch: 1 M, sequence: 8192}, {batch: 1 M, sequence: 8192}]",
+     5, ["batch_schedule.1.until", "2e+12", "more than", "3e+12"]),
+    ("[{batch: 1 M, sequence: 8192}, {batch: 2 M, sequence: 8192}]", 5, ["batch_schedule.0", "missing key 'until'"]),
+    ("[{until: 1 T, batch: 1 M, sequence: 8192}]", 5, ["'until' in the last phase"]),
+    ("[]", 5, ["at least one phase"]),
+    ("{batch: 1 M}", 5, ["a list"]),
+    ("[{btch: 1 M, sequence: 8192}]", 5, ["batch_schedule.0: unknown key 'btch'", "missing key 'batch'"]),
+    ("[{batch: 1 M, sequence: 100}]\n  layout: {context: 8}", 6, ["training.layout.context", "divide the sequence 100"]),
+])
+def test_a_bad_schedule_is_named_with_its_phase(tmp_path: Path, schedule: str, line: int, words: list[str]) -> None:
+    short = "  batch: 1 M\n  sequence: 8192\n  layout:\n    tensor: 8\n"
+    text = bad(tmp_path, GOOD.replace(short, f"  batch_schedule: {schedule}\n"))
+    for word in [f"bad.yaml:{line}", *words]:
+        assert word in text, text
+
+
+def test_experts_must_divide_the_models_experts(tmp_path: Path) -> None:
+    text = bad(tmp_path, GOOD.replace("llama-3.1-8b", "mixtral-8x7b").replace("tensor: 8", "expert: 3"))
+    assert "bad.yaml:8: training.layout.expert: found 3" in text
+    assert "2 or 4" in text or "2, 4" in text
+
+
+def test_several_problems_are_listed_under_a_count(tmp_path: Path) -> None:
+    text = bad(tmp_path, GOOD.replace("model:", "modle:").replace("10 GB/s", "10 GB"))
+    lines = text.splitlines()
+    assert lines[0].endswith("bad.yaml: 3 problems")
+    assert len(lines) == 4
+    assert sum("bad.yaml:13:" in line for line in lines) == 1
+
+
+def test_at_most_ten_problems_are_listed(tmp_path: Path) -> None:
+    text = bad(tmp_path, "".join(f"key{i}: 1\n" for i in range(30)) + GOOD)
+    lines = text.splitlines()
+    assert "30 problems" in lines[0]
+    assert len(lines) == 12
+    assert lines[-1].strip() == "... and 20 more"
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    (b"", ["empty"]),
+    (b"# only a comment\n\n", ["empty"]),
+    (b"---\n...\n", ["at the top"]),
+    (b"- name: test\n", ["found a list at the top", "a mapping"]),
+    (b"just text\n", ["found a single value at the top"]),
+    (b"name: \x00\x01\x02", ["binary"]),
+    (b"\x89PNG\r\n\x1a\n\x00\x00", ["binary"]),
+    (b"name: test\nmodel: caf\xe9\n", [":2:", "UTF-8"]),
+    ("name: test\n".encode("utf-16"), ["binary"]),
+    (b"name: test\n" * 100_000, ["1000000 bytes"]),
+    (b"a: &a [1]\nb: &b [*a, *a]\nc: &c [*b, *b]\n", [":2:", "alias"]),
+    (b"a: &a [*a]\n", ["alias"]),
+    (b"%YAML 3.0\n---\nname: x\n", ["YAML"]),
+])
+def test_a_file_that_is_no_scenario(tmp_path: Path, content: bytes, words: list[str]) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    text = message(path)
+    for word in words:
+        assert word in text, text
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "llama3-405b.yaml").write_text(GOOD, encoding="utf-8")
+    assert "did you mean" in message(tmp_path / "lama3-405b.yaml")
+    assert "llama3-405b.yaml" in message(tmp_path / "llama3-405b")
+    assert "that folder has: llama3-405b.yaml" in message(tmp_path / "qqqq")
+    assert "there is no folder" in message(tmp_path / "nowhere" / "x.yaml")
+
+
+def test_a_folder_and_impossible_names_are_refused(tmp_path: Path) -> None:
+    assert "folder" in message(tmp_path)
+    file = tmp_path / "file.yaml"
+    file.write_text(GOOD, encoding="utf-8")
+    assert "cannot be read" in message(file / "x.yaml")
+    for name in ("a\0b", "x" * 5000):
+        with pytest.raises(UserError, match="cannot be read"):
+            load_scenario(name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "secret.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    path.chmod(0)
+    assert "cannot be read" in message(path)
+
+
+def test_extends_itself_or_in_a_circle_shows_the_chain(tmp_path: Path) -> None:
+    assert "cycle" in bad(tmp_path, "extends: bad.yaml\n")
+    for one, other in (("a", "b"), ("b", "c"), ("c", "a")):
+        (tmp_path / f"{one}.yaml").write_text(f"name: x\nextends: {other}.yaml\n", encoding="utf-8")
+    text = message(tmp_path / "a.yaml")
+    assert "c.yaml:2: extends: found a cycle" in text
+    assert text.count(" -> ") == 3
+
+
+def test_extends_nothing_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(GOOD, encoding="utf-8")
+    text = bad(tmp_path, "name: child\nextends: bse.yaml\n")
+    assert "bad.yaml:2: extends:" in text
+    assert "base.yaml" in text
+    assert "the name of one scenario file" in bad(tmp_path, "extends: [base.yaml]\n")
+    assert "folder" in bad(tmp_path, "extends: .\n")
+
+
+def test_extends_too_long_a_chain(tmp_path: Path) -> None:
+    for i in range(15):
+        (tmp_path / f"{i}.yaml").write_text(f"extends: {i + 1}.yaml\n", encoding="utf-8")
+    assert "more than 10 files" in message(tmp_path / "0.yaml")
+
+
+def test_a_bad_value_of_the_parent_points_into_the_parent(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(GOOD.replace("10 GB/s", "10 GB"), encoding="utf-8")
+    path = tmp_path / "bad.yaml"
+    path.write_text("extends: base.yaml\ncluster:\n  accelerators: 128\n", encoding="utf-8")
+    assert "base.yaml:13: checkpoint.storage_bandwidth" in message(path, named="base.yaml")
+    path.write_text("extends: base.yaml\ncheckpoint:\n  storage_bandwidth: 5 TB\n", encoding="utf-8")
+    assert "bad.yaml:3: checkpoint.storage_bandwidth" in message(path)
+
+
+def test_a_bad_recovery_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    text = bad(tmp_path, GOOD + "recovery:\n  repare: 3 h\n")
+    assert "bad.yaml:18: recovery: unknown key 'repare'; did you mean 'repair'?" in text
+    assert "recovery.repair: found '3 USD'" in bad(tmp_path, GOOD + "recovery:\n  repair: 3 USD\n")
+
+
+@pytest.mark.parametrize("mapping", [[], None, "text", 5, {}, {1: 2}, {"name": object()}, {"extends": 5}])
+def test_a_bad_mapping_is_a_user_error(mapping: object) -> None:
+    with pytest.raises(UserError, match="here"):
+        scenario_from_mapping(mapping, where="here")  # type: ignore[arg-type]
+
+
+def test_a_mapping_that_holds_itself_is_refused() -> None:
+    circle: dict = {"name": "x"}
+    circle["model"] = circle
+    with pytest.raises(UserError, match="deeper"):
+        scenario_from_mapping(circle)
+
+
+@given(text=st.text(max_size=200))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        parse_document(text, "x.yaml")
+    except UserError as error:
+        assert str(error).startswith("x.yaml")
+
+
+@given(data=st.data())
+def test_a_damaged_file_is_loaded_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    at = data.draw(st.integers(0, len(GOOD)))
+    cut = data.draw(st.integers(0, 6))
+    new = data.draw(st.text(alphabet="{}[]:,-#&*!|>'\"% \n\tab01.~", max_size=5))
+    path = tmp_path_factory.getbasetemp() / "damaged.yaml"
+    path.write_text(GOOD[:at] + new + GOOD[at + cut:], encoding="utf-8")
+    try:
+        load_scenario(path)
+    except UserError as error:
+        assert "damaged.yaml" in str(error)
