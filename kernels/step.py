@@ -321,13 +321,17 @@ def step_time(a: Architecture, d: Device, net: Network, r: Recipe, lay: Layout) 
               + optimizer_s)
     accelerators = lay.tensor * lay.context * lay.data * lay.pipeline
     model_flops = r.sequences * r.sequence * model_flops_per_token(a, r.sequence) / accelerators
-    hardware_flops = model_flops
     p = count_parameters(a)
     scores = 4.0 * a.layers * a.heads * score_dim(a) * attended_keys(a, r.sequence)
+    again = 0.0  # FLOPs a token recomputed
     if r.recompute >= 2.0:
         again = 2.0 * (p.matrix - p.embedding) + scores
-        hardware_flops += r.sequences * r.sequence * again / accelerators
-    elif r.recompute >= 1.0 and r.flash <= 0.0:
-        hardware_flops += r.sequences * r.sequence * scores / accelerators
+    elif r.recompute >= 1.0:
+        if r.flash <= 0.0:
+            again = scores
+        if a.mla > 0.0:  # the latents' up-projections
+            again += 2.0 * a.layers * a.heads * (a.mla_query_rank * (a.mla_nope_dim + a.mla_rope_dim)
+                                                 + a.mla_key_value_rank * (a.mla_nope_dim + a.mla_value_dim))
+    hardware_flops = model_flops + r.sequences * r.sequence * again / accelerators
     return Step(time_s, gemm_s, attention_s, memory_s, optimizer_s, tensor_s, context_s, expert_s, pipeline_s, data_s,
                 bubble_s, model_flops, hardware_flops)

@@ -70,7 +70,7 @@ def _run_with_progress(scenario: Scenario, workers: int) -> Any:
     from simulator.montecarlo import run_study
 
     console = Console(stderr=True)
-    first = "running" if is_compiled() else "compiling kernels (first run only, about half a minute)"
+    first = "running" if is_compiled() else "compiling kernels (first run only; some ten seconds)"
     if not console.is_terminal and not is_compiled():
         console.print(f"{first} ...", highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),

@@ -41,7 +41,8 @@ def summary_view(study: Study) -> Group:
         table.columns[3].justify = "left"
         for label, mean, share in breakdown(summary, prefix, unit):
             if mean:
-                shown = f"{mean / divisor:,.0f}" if unit == "usd" else f"{mean / divisor:,.3g}"
+                value = mean / divisor
+                shown = f"{value:,.0f}" if unit == "usd" or value >= 100 else f"{value:.3g}"
                 table.add_row(label, shown, f"{share:.1%}", "█" * round(_BAR * share))
         parts += [table, Text("")]
     parts += [Text(line) for line in _chances(study)]

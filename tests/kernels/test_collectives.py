@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_models import NETWORK
 
 from kernels.collectives import (
     Network,
@@ -13,6 +12,7 @@ from kernels.collectives import (
     members_inside,
     send_time_s,
 )
+from tests.kernels.kernel_models import NETWORK
 
 powers = st.integers(0, 12).map(lambda e: float(2**e))
 small_powers = st.integers(0, 4).map(lambda e: float(2**e))

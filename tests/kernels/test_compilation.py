@@ -6,15 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import probe
 import pytest
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+from tests.kernels import probe
+
+ROOT = Path(__file__).parents[2]
 
 
 def python(*arguments: str, **environment: str) -> str:
-    path = os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, *arguments],
         env=os.environ | {"PYTHONPATH": path} | environment,
@@ -27,7 +27,7 @@ def python(*arguments: str, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def interpreted() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = json.loads(python(str(HERE / "probe.py"), NUMBA_DISABLE_JIT="1"))
+    found: dict[str, list[str]] = json.loads(python("-m", "tests.kernels.probe", NUMBA_DISABLE_JIT="1"))
     return found
 
 
@@ -50,7 +50,7 @@ def test_the_other_kernels_agree(compiled: dict[str, list[str]], interpreted: di
 
 def test_is_compiled_tells_a_cold_cache_from_a_warm_one(tmp_path: Path) -> None:
     ask = "from kernels import is_compiled; print(is_compiled())"
-    run = f"{ask}; import probe; probe.results(); print(is_compiled())"
+    run = f"{ask}; from tests.kernels import probe; probe.results(); print(is_compiled())"
     assert python("-c", ask, NUMBA_CACHE_DIR=str(tmp_path)) == "False"
     assert python("-c", ask, NUMBA_CACHE_DIR=str(tmp_path)) == "False"  # asking compiles nothing
     assert python("-c", run, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["False", "True"]

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_models import DEEPSEEK_V3, LLAMA_405B, MIXTRAL_8X7B, MODELS, SMALL_GPT
 
 from kernels.memory import RESERVED_BYTES, Memory, memory_bytes, shard_parameters
 from kernels.transformer import Architecture, count_parameters, layer_activation_bytes_per_token
+from tests.kernels.kernel_models import DEEPSEEK_V3, LLAMA_405B, MIXTRAL_8X7B, MODELS, SMALL_GPT
 
 BASE: dict[str, float] = {
     "tensor": 1, "pipeline": 1, "chunks": 1, "context": 1, "expert": 1, "data": 1, "zero": 0, "sequence_parallel": 0,
-    "microbatch": 1, "microbatches": 8, "sequence": 512, "element_bytes": 2, "recompute": 0, "flash": 1,
+    "microbatch": 1, "microbatches": 8, "sequence": 512, "element_bytes": 2, "kept_bytes": 2, "recompute": 0, "flash": 1,
 }  # fmt: skip
 powers = st.integers(0, 4).map(lambda e: float(2**e))
 layouts = st.fixed_dictionaries(
@@ -152,6 +152,15 @@ def test_full_recomputation_keeps_inputs_and_one_layer() -> None:
     one = layer_activation_bytes_per_token(a, 1.0, 0.0, 1.0, 512.0, 2.0)
     m = memory(a, tensor=4, recompute=2, sequence_parallel=1)
     assert m.activations == pytest.approx(512 * (61 * 2 * a.hidden + one) / 4)
+
+
+def test_kept_activations_may_be_of_another_width() -> None:
+    wide, narrow = (memory(SMALL_GPT, tensor=4, kept_bytes=width) for width in (2, 1.5))
+    assert narrow.activations == pytest.approx(0.75 * wide.activations)
+    assert narrow._replace(activations=0.0, total=0.0) == wide._replace(activations=0.0, total=0.0)
+    # Fully recomputed, only the inputs of layers are kept: the layer rebuilt is in the working type.
+    wide, narrow = (memory(SMALL_GPT, recompute=2, kept_bytes=width) for width in (2, 1.5))
+    assert wide.activations - narrow.activations == pytest.approx(0.5 * 512 * SMALL_GPT.hidden * SMALL_GPT.layers)
 
 
 def test_buffers() -> None:

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_models import DEEPSEEK_V3, DEVICE, GPT3_175B, LLAMA_405B, MODELS, NETWORK, SMALL_GPT, layout, recipe
 
 from kernels.step import ADAM_TRAFFIC_BYTES, Device, Layout, Recipe, Step, step_time
 from kernels.transformer import Architecture, count_parameters, model_flops_per_token
+from tests.kernels.kernel_models import DEEPSEEK_V3, DEVICE, GPT3_175B, LLAMA_405B, MODELS, NETWORK, SMALL_GPT, layout, recipe
 
 PHASES = [name for name in Step._fields if name.endswith("_s") and name != "time_s"]
 powers = st.integers(0, 3).map(lambda e: float(2**e))
@@ -129,7 +129,18 @@ def test_flops(name: str, r: Recipe, lay: Layout) -> None:
         assert again == pytest.approx(forward)
     else:
         assert -1e-6 <= again <= forward * SLACK
-        assert (again > 0.0) == (r.recompute == 1.0 and r.flash == 0.0)
+        assert (again > 0.0) == (r.recompute == 1.0 and (r.flash == 0.0 or a.mla > 0.0))
+
+
+@pytest.mark.parametrize("name", ["deepseek", "latent"])
+def test_latents_expanded_again_count_in_time_and_flops(name: str) -> None:
+    """Selective recomputation multiplies the latents by their up-projections once more, on every layer."""
+    a, d = MODELS[name], DEVICE._replace(gemm_half_depth=0.0, launch_latency_s=0.0, memory_bytes_per_s=1e30)
+    none, again = (step_time(a, d, NETWORK, recipe(recompute=level), layout(data=8.0)) for level in (0.0, 1.0))
+    weights = a.layers * a.heads * (a.mla_query_rank * (128 + 64) + a.mla_key_value_rank * (128 + 128))
+    flops = 2 * weights * 512 * 4096 / 8
+    assert again.gemm_s - none.gemm_s == pytest.approx(flops / d.gemm_flops_per_s)
+    assert again.hardware_flops - none.hardware_flops == pytest.approx(flops)
 
 
 @given(names, recipes, layouts, gains)
@@ -187,14 +198,14 @@ def test_overlap_never_adds_time(name: str, r: Recipe, lay: Layout) -> None:
 
 
 def test_gradients_of_data_parallel_ranks() -> None:
-    """Without overlap: a reduce-scatter of fp32 gradients and an all-gather of bf16 weights, over NICs."""
+    """Without overlap, over NICs: fp32 gradients all-reduced; from ZeRO-1 on reduced, and bf16 weights gathered."""
     stored = count_parameters(SMALL_GPT).total - 9 * SMALL_GPT.hidden
     net = NETWORK._replace(domain=1.0, oversubscription=1.0)
     step = step_time(SMALL_GPT, DEVICE, net, recipe(), layout(data=16.0))
-    ring = 15 / 16 * (4 + 2) * stored / net.nic_bytes_per_s + 2 * 15 * net.nic_latency_s
-    assert step.data_s == pytest.approx(ring)
+    latency = 2 * 15 * net.nic_latency_s
+    assert step.data_s == pytest.approx(15 / 16 * (4 + 4) * stored / net.nic_bytes_per_s + latency)
     sharded = step_time(SMALL_GPT, DEVICE, net, recipe(), layout(data=16.0, zero=1.0))
-    assert sharded.data_s == step.data_s
+    assert sharded.data_s == pytest.approx(15 / 16 * (4 + 2) * stored / net.nic_bytes_per_s + latency)
     assert sharded.optimizer_s < step.optimizer_s
     full = step_time(SMALL_GPT, DEVICE, net, recipe(), layout(data=16.0, zero=3.0))
     microbatches = 512 / 16

@@ -5,7 +5,6 @@ from math import prod
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_models import BIASED_MOE, DEEPSEEK_V3, GPT3_175B, LLAMA_405B, MIXTRAL_8X7B, MODELS, model
 
 from kernels.transformer import (
     Architecture,
@@ -15,6 +14,7 @@ from kernels.transformer import (
     model_flops_per_token,
     score_dim,
 )
+from tests.kernels.kernel_models import BIASED_MOE, DEEPSEEK_V3, GPT3_175B, LLAMA_405B, MIXTRAL_8X7B, MODELS, model
 
 Tensors = list[tuple[str, tuple[int, ...]]]
 

@@ -168,7 +168,7 @@ def test_child_distribution_replaces_its_parents(tmp_path: Path) -> None:
 def test_overrides_lie_over_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, "base.yaml", PARENT)
     assert load_scenario(path, {"cluster": {"accelerators": 32}}).cluster.accelerators == 32
-    with pytest.raises(UserError, match="override: cluster.accelerators: found 'x'"):
+    with pytest.raises(UserError, match=r"override: cluster.accelerators: found 'x'"):
         load_scenario(path, {"cluster": {"accelerators": "x"}})
 
 
@@ -224,7 +224,7 @@ def test_owned_prices_come_from_the_catalog_unless_given() -> None:
     accelerator = build().cluster.accelerator
     assert owned is not None
     assert owned.price_for(accelerator) == accelerator.price_usd
-    with pytest.raises(UserError, match="0.07 USD/kWh"):
+    with pytest.raises(UserError, match=r"0.07 USD/kWh"):
         owned.electricity_for(None)
 
 
