@@ -5,32 +5,48 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numba
+import numba.core.config
+
+config: Any = numba.core.config  # untyped, and changed at run time
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _choose_cache_folder() -> None:
-    """Give numba a folder it can write, also where the installation is read-only."""
-    if "NUMBA_CACHE_DIR" in os.environ:
-        return
+@cache
+def cache_folder() -> str:
+    """Return the folder of compiled kernels: one for each state of the source files.
+
+    numba looks only at the file a kernel is written in, and would go on using one whose callee, in another file, has changed.
+    NUMBA_CACHE_DIR goes first, then the package's own folder, then the user's cache where the installation is read-only.
+    """
     here = Path(__file__).parent
-    if os.access(here, os.W_OK):
-        return
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "clustercost" / "numba"
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        base = Path(tempfile.gettempdir()) / f"clustercost-numba-{os.getuid()}"
-    os.environ["NUMBA_CACHE_DIR"] = str(base)
-
-
-_choose_cache_folder()
-
-import numba  # noqa: E402  (after the cache folder is known)
+    digest = blake2b(digest_size=8)
+    for source in sorted(here.glob("*.py")):
+        digest.update(source.read_bytes())
+    user = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "clustercost"
+    temporary = Path(tempfile.gettempdir()) / f"clustercost-{os.environ.get('USER', 'user')}"
+    given = [Path(config.CACHE_DIR)] if config.CACHE_DIR else []
+    for base in (*given, here / "__pycache__", user, temporary):
+        folder = base / f"kernels-{digest.hexdigest()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return str(folder)
+    return str(temporary)
 
 
 def kernel(function: F) -> F:
     """Compile with numba on first call and cache on disk; plain Python under NUMBA_DISABLE_JIT=1."""
-    return cast(F, numba.njit(cache=True, error_model="numpy")(function))
+    before = config.CACHE_DIR
+    config.CACHE_DIR = cache_folder()  # read by numba when it decorates; other packages keep theirs
+    try:
+        return cast(F, numba.njit(cache=True, error_model="numpy")(function))
+    finally:
+        config.CACHE_DIR = before

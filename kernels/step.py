@@ -193,7 +193,7 @@ def layer_time(a: Architecture, d: Device, net: Network, r: Recipe, lay: Layout,
     # Tensor parallelism: two all-reduces forward, two backward (Megatron-LM); the same bytes with sequence parallelism.
     row_bytes = tokens * a.hidden * r.element_bytes
     tensor_s = (4.0 + 2.0 * again_gemm) * all_reduce_time_s(row_bytes, lay.tensor, 1.0, net)
-    kv_bytes = 2.0 * tokens * lay.context * a.key_value_heads * a.head_dim / lay.tensor * r.element_bytes
+    kv_bytes = 2.0 * tokens * lay.context * max(a.key_value_heads, lay.tensor) * a.head_dim / lay.tensor * r.element_bytes
     context_s = (3.0 + again_core) * gather_time_s(kv_bytes, lay.context, lay.tensor, net)
     expert_s = 0.0
     if moe > 0.0 and lay.expert > 1.0:

@@ -159,7 +159,7 @@ def layer_activation_bytes_per_token(a: Architecture, moe: float, recompute: flo
     moe : float
         1 for a mixture-of-experts layer.
     recompute : float
-        0: every input of every operator is kept (Korthikanti et al., arXiv:2205.05198, equation 1, without dropout);
+        0: every input of every operator is kept (Korthikanti et al., arXiv:2205.05198, equation 1, without the masks of dropout);
         1: outputs of matrix multiplications only, the rest recomputed; 2: the layer's input.
     flash : float
         1 where attention scores are never stored.

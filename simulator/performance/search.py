@@ -19,7 +19,7 @@ def _powers_and_divisors(limit: int, number: int) -> list[int]:
 
 
 def candidate_layouts(scenario: Scenario, batch: StepBatch) -> Iterator[Layout]:
-    """Yield the layouts that divide cluster, heads and batch evenly, before memory is asked."""
+    """Yield the layouts that divide cluster and heads evenly and use every replica, before memory is asked."""
     model, cluster = scenario.model, scenario.cluster
     n = cluster.accelerators
     tensors = [t for t in _powers_and_divisors(cluster.accelerator.scale_up_domain, model.heads) if n % t == 0 and t <= 64]
@@ -27,10 +27,8 @@ def candidate_layouts(scenario: Scenario, batch: StepBatch) -> Iterator[Layout]:
     for tensor in tensors:
         for pipeline in (p for p in _powers_and_divisors(min(model.layers, 128), n // tensor)):
             data = n // tensor // pipeline
-            if batch.sequences % data:
-                continue
-            local = int(batch.sequences) // data
-            for microbatch in (b for b in (1, 2, 4, 8) if local % b == 0):
+            # Batches of 16 M tokens divide by nothing: a remainder is allowed, and costs a whole microbatch.
+            for microbatch in (b for b in (1, 2, 4, 8) if batch.sequences >= data * b):
                 for expert in (e for e in (1, 8, 16, 32, 64) if experts % e == 0 and (tensor * data) % e == 0):
                     if expert > experts:
                         continue
