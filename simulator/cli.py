@@ -90,6 +90,29 @@ def _run_with_progress(scenario: Scenario, workers: int) -> Any:
 
 
 @app.command()
+def step(
+    file: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
+    as_json: Json = False,
+) -> None:
+    """Estimate one training step: time by phase, memory by term, MFU; distributions at their central values.
+
+    Example: clustercost step scenarios/llama3-405b.yaml
+    """
+    from simulator.performance import estimate_steps
+    from simulator.report.step import step_json, step_view
+    from simulator.scenario import load_scenario
+
+    scenario = load_scenario(file).central()
+    estimates = estimate_steps(scenario)
+    if as_json:
+        print(json.dumps(step_json(estimates), indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(step_view(estimates, scenario.cluster.accelerator.memory_bytes))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of scenario files, for editors.
 
@@ -155,7 +178,8 @@ def catalog(
 def validate(
     cases: Annotated[Path | None, typer.Option(help="CSV of training configurations; default: the shipped rows.")] = None,
     scenarios: Annotated[Path | None, typer.Option(help="Folder of scenarios: compare whole runs as well.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it as a document (with --scenarios).")] = None,
+    output: Annotated[Path | None, typer.Option(
+        "--output", "-o", help="With --cases: predictions as CSV. With --scenarios: the validation document.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Trials of each run.")] = 100,
     as_json: Json = False,
 ) -> None:
@@ -165,11 +189,23 @@ def validate(
     """
     from simulator.validation.document import run_table, step_table, validation_document
     from simulator.validation.runs import compare_runs
-    from simulator.validation.throughput import errors, read_cases, statistics
+    from simulator.validation.throughput import errors, predictions, read_cases, statistics
 
+    if output is not None and cases is not None:
+        import csv
+        import io
+
+        text = io.StringIO()
+        lines = predictions(cases)
+        writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+        _write(output, text.getvalue())
+        print(f"wrote {output}")
+        return
     if output is not None:
         if scenarios is None:
-            raise UserError("--output needs --scenarios FOLDER")
+            raise UserError("--output needs --cases FILE or --scenarios FOLDER")
         _write(output, validation_document(scenarios, trials))
         print(f"wrote {output}")
         return

@@ -7,7 +7,7 @@ import pytest
 
 from simulator import catalog
 from simulator.validation.runs import compare_runs
-from simulator.validation.throughput import FITTED, calibrate, errors, read_cases, statistics
+from simulator.validation.throughput import FITTED, calibrate, errors, predictions, read_cases, statistics
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
@@ -47,3 +47,52 @@ def test_catalog_holds_what_the_calibration_finds(generation) -> None:
     fit = calibrate(rows, record)
     assert [getattr(fit, k) for k in FITTED] == pytest.approx([getattr(record, k) for k in FITTED], rel=0.03)
     assert np.abs(errors(rows, fit)).mean() <= np.abs(errors(rows)).mean() + 0.002
+
+
+HEADER = ("id,source,model,layers,hidden,heads,kv_heads,ffn_hidden,gated_mlp,vocab,tied_embeddings,sequence,accelerator,"
+          "accelerators,nic_gbps_per_accelerator,precision,tensor,pipeline,virtual_pipeline,context,data,sharding,microbatch,"
+          "gradient_accumulation,global_batch_sequences,recompute,activation_offload,parameters,step_time_s,"
+          "tokens_per_s_per_accelerator,model_tflops_per_accelerator,mfu_percent,hfu_percent,notes\n")
+
+
+def predict(tmp_path, *rows: str) -> list[dict[str, object]]:
+    path = tmp_path / "cases.csv"
+    path.write_text(HEADER + "\n".join(rows) + "\n")
+    return predictions(path)
+
+
+def test_rows_from_outside_are_priced_with_cells_missing(tmp_path) -> None:
+    sparse, full = predict(
+        tmp_path,
+        "a,,x,32,4096,32,,,,,,2048,h200-sxm-141gb,64,,bf16,4,2,,,,,,,512,full,,,,,,,,",
+        "b,,x,32,4096,32,8,14336,yes,128256,no,8192,b200-sxm-180gb,8,400,bf16,1,1,1,1,8,fsdp-full,1,,16,full,no,,2.0,,,,,")
+    assert float(sparse["predicted_step_time_s"]) > 0
+    assert 10 < float(sparse["predicted_mfu_percent"]) < 80
+    assert sparse["feasible"] == "yes"
+    assert sparse["error"] == ""  # nothing was published
+    assert float(full["error"]) == pytest.approx(float(full["predicted_step_time_s"]) / 2.0 - 1.0, abs=1e-4)
+
+
+def test_rows_that_cannot_be_priced_say_why_and_stop_no_other(tmp_path) -> None:
+    found = predict(
+        tmp_path,
+        "a,,x,32,4096,32,,,,,,2048,h100-sxm-80g,8,,bf16,1,1,,,,,,,512,full,,,,,,,,",
+        "b,,x,,4096,32,,,,,,2048,h100-sxm-80gb,8,,bf16,1,1,,,,,,,512,full,,,,,,,,",
+        "c,,x,32,4096,32,,,,,,2048,h100-sxm-80gb,8,,bf16,3,1,,,,,,,512,full,,,,,,,,",
+        "d,,x,32,4096,32,,,,,,2048,h100-sxm-80gb,8,,bf16,1,1,,,,,,,512,full,,,,,,,,")
+    assert "did you mean 'h100-sxm-80gb'" in str(found[0]["error"])
+    assert "layers is missing" in str(found[1]["error"])
+    assert "not the 8 accelerators" in str(found[2]["error"])
+    assert found[3]["predicted_step_time_s"]
+
+
+def test_published_configurations_ran_so_they_fit() -> None:
+    assert sum(not case.feasible for case in read_cases()) <= 3
+
+
+def test_recomputation_and_precision_are_ordered_as_published() -> None:
+    by_id = {case.id: case.predicted_s() for case in read_cases()}
+    assert by_id["korthikanti22-175b-full"] > by_id["korthikanti22-175b-selective"]
+    assert by_id["tt-8b-8-compile"] > by_id["tt-8b-8-fp8"]
+    assert by_id["tt-70b-2d-bf16"] > by_id["tt-70b-2d-async"]
+    assert by_id["tt-8b-cp4"] > by_id["tt-8b-cp1"]

@@ -83,6 +83,14 @@ def test_every_shipped_scenario_loads_and_says_what_was_published(path) -> None:
     assert "ublished" in path.read_text()[:600]
 
 
+def test_step_shows_phases_that_add_up_and_memory() -> None:
+    text = clustercost("step", "scenarios/llama3-405b.yaml").stdout
+    for word in ("matrix products", "pipeline bubble", "waiting for the slowest", "optimizer", "MFU", "activations"):
+        assert word in text
+    for stretch in json.loads(clustercost("step", "scenarios/llama3-405b.yaml", "--json").stdout):
+        assert sum(stretch["phases_s"].values()) * stretch["straggler_factor"] == pytest.approx(stretch["time_s"], rel=1e-9)
+
+
 def test_help_shows_an_example_for_every_command() -> None:
-    for command in ("run", "schema", "init", "catalog", "validate"):
+    for command in ("run", "step", "schema", "init", "catalog", "validate"):
         assert "Example: clustercost" in " ".join(clustercost(command, "--help").stdout.split())

@@ -54,7 +54,7 @@ def test_values_are_si() -> None:
     assert scenario.training.tokens == 20e9
     assert scenario.cluster.spares == 2
     assert scenario.cluster.nodes == 8
-    assert scenario.cluster.accelerator.memory_bytes == 80e9
+    assert scenario.cluster.accelerator.memory_bytes == 80 * 2**30  # sold as GB
 
 
 def test_defaults() -> None:
