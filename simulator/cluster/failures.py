@@ -9,7 +9,6 @@ import numpy as np
 import simpy
 
 from kernels.hazards import superpose
-from simulator.catalog.records import FailureComponent
 from simulator.cluster.plan import RunPlan
 from simulator.cluster.repair import Pool
 
@@ -46,8 +45,3 @@ def failures(env: simpy.Environment, plan: RunPlan, pool: Pool, job: simpy.Proce
                 job.interrupt(Strike(c, kind, min(radius, plan.job_nodes - pool.missing)))
             elif kind == "hardware" and place - plan.job_nodes < pool.idle and place >= plan.job_nodes:
                 pool.lose_spares(radius)
-
-
-def component_names(components: tuple[FailureComponent, ...]) -> list[str]:
-    """Return the names of the components, in the order of `Strike.component`."""
-    return [c.name for c in components]

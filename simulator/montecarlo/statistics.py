@@ -20,9 +20,9 @@ def quantile_interval(values: np.ndarray, q: float) -> tuple[float, float]:
     ordered = np.sort(values)
     n = ordered.size
     half = _Z95 * math.sqrt(n * q * (1.0 - q))
-    low = min(n - 1, max(0, math.floor(n * q - half) - 1 + 1))
-    high = min(n - 1, max(0, math.ceil(n * q + half)))
-    return float(ordered[max(0, low - 1)]), float(ordered[high])
+    low = max(0, math.floor(n * q - half) - 1)
+    high = min(n - 1, math.ceil(n * q + half))
+    return float(ordered[low]), float(ordered[high])
 
 
 def describe(values: np.ndarray) -> dict[str, Any]:
