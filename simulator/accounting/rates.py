@@ -109,13 +109,5 @@ def _prices(scenario: Scenario) -> tuple[float, float]:
         assert rental is not None
         return rental.price_for(accelerator), 0.0
     owned = pricing.owned
-    chip = owned.accelerator_price_usd
-    price = needed(accelerator, "price_usd") if chip is None else chip
-    hardware = price * owned.server_multiplier / (1.0 - owned.interconnect_share)
-    electricity = owned.electricity_usd_per_j
-    if electricity is None and scenario.facility.site is not None:
-        electricity = scenario.facility.site.electricity_usd_per_j
-    if electricity is None:
-        raise UserError("pricing.owned.electricity: the site has no price in the catalog; give one, such as "
-                        "electricity: 0.08 USD/kWh")
-    return hardware / owned.life_s, electricity
+    hardware = owned.price_for(accelerator) * owned.server_multiplier / (1.0 - owned.interconnect_share)
+    return hardware / owned.life_s, owned.electricity_for(scenario.facility.site)
