@@ -270,7 +270,8 @@ class Owned(Record):
 
     accelerator_price_usd: Usd | None = Field(default=None, description="absent: the accelerator's catalog price")
     server_multiplier: RatioFromOne = Field(default=1.64, description="price of the server over that of its accelerators")
-    interconnect_share: Annotated[float, Quantity("ratio", high=0.9)] = Field(default=0.19, description="share of the whole cluster's cost")
+    interconnect_share: Annotated[float, Quantity("ratio", high=0.9)] = Field(
+        default=0.19, description="share of the whole cluster's cost")
     life_s: PositiveSeconds = 4.0 * _YEAR_S
     electricity_usd_per_j: UsdPerJoule | None = Field(default=None, description="absent: the site's")
 
