@@ -10,6 +10,12 @@ from kernels._jit import kernel
 
 
 @kernel
+def microbatch_count(sequences: float, data: float, microbatch: float) -> float:
+    """Return the microbatches of one pipeline in a step; a remainder counts as a whole one."""
+    return max(1.0, -(-sequences // (data * microbatch)))
+
+
+@kernel
 def layers_per_stage(layers: float, stages: float) -> float:
     """Return the layers of a middle stage: the ceiling, so that the two end stages (embedding, head) hold fewer."""
     return -(-layers // stages)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from kernels._jit import kernel
 from kernels.collectives import Network, all_reduce_time_s, all_to_all_time_s, gather_time_s, send_time_s
 from kernels.memory import GRADIENT_BYTES, shard_parameters
-from kernels.pipeline import batch_time_s, slowest_stage_s
+from kernels.pipeline import batch_time_s, microbatch_count, slowest_stage_s
 from kernels.roofline import attention_time_s, gemm_time_s, stream_time_s
 from kernels.transformer import (
     Architecture,
@@ -285,7 +285,7 @@ def step_time(a: Architecture, d: Device, net: Network, r: Recipe, lay: Layout) 
     Step
         Seconds by phase on the mean accelerator, and FLOPs per accelerator.
     """
-    microbatches = max(1.0, -(-r.sequences // (lay.data * lay.microbatch)))
+    microbatches = microbatch_count(r.sequences, lay.data, lay.microbatch)
     layer = _mean_layer(a, d, net, r, lay)
     head = _head_time(a, d, net, r, lay)
     layers = a.layers / lay.pipeline

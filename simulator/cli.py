@@ -70,8 +70,9 @@ def _run_with_progress(scenario: Scenario, workers: int) -> Any:
     from simulator.montecarlo import run_study
 
     console = Console(stderr=True)
-    first = "running" if is_compiled() else "compiling kernels (first run only; some ten seconds)"
-    if not console.is_terminal and not is_compiled():
+    compiled = is_compiled()
+    first = "running" if compiled else "compiling kernels (first run only; some ten seconds)"
+    if not console.is_terminal and not compiled:
         console.print(f"{first} ...", highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
                TimeRemainingColumn(), TextColumn("{task.fields[median]}"))
@@ -171,7 +172,7 @@ def catalog(
     else:
         import yaml
 
-        print(yaml.safe_dump(json.loads(json.dumps(found)), sort_keys=False, allow_unicode=True), end="")
+        print(yaml.safe_dump(found, sort_keys=False, allow_unicode=True), end="")
 
 
 @app.command()
@@ -189,18 +190,10 @@ def validate(
     """
     from simulator.validation.document import run_table, step_table, validation_document
     from simulator.validation.runs import compare_runs
-    from simulator.validation.throughput import errors, predictions, read_cases, statistics
+    from simulator.validation.throughput import errors, predictions_csv, read_cases, statistics
 
     if output is not None and cases is not None:
-        import csv
-        import io
-
-        text = io.StringIO()
-        lines = predictions(cases)
-        writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-        _write(output, text.getvalue())
+        _write(output, predictions_csv(cases))
         print(f"wrote {output}")
         return
     if output is not None:

@@ -222,7 +222,7 @@ class Record(BaseModel):
 
     def to_file(self) -> dict[str, Any]:
         """Return the record as a file writes it: plain mappings, lists, numbers and quantity strings."""
-        return self.model_dump(by_alias=True, exclude_defaults=False, exclude_none=True)
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 R = TypeVar("R", bound=BaseModel)

@@ -25,7 +25,7 @@ STATES = tuple(state.name.lower() for state in State)
 class Ledger:
     """Seconds by state and stretch, and the intervals themselves where asked for.
 
-    Work is booked as productive when done and moved to `LOST` when a failure undoes it.
+    A running interval is booked when it ends: what a checkpoint holds as productive, the rest as lost.
     """
 
     def __init__(self, stretches: int, *, keep_intervals: bool = False) -> None:

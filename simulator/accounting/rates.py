@@ -56,7 +56,6 @@ class Rates:
 def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], parameters: float, peak_flops_per_s: float) -> Rates:
     """Return the rates of a scenario whose steps have been estimated; raise UserError for what is unknown."""
     cluster, accelerator = scenario.cluster, scenario.cluster.accelerator
-    nodes = -(-cluster.accelerators // accelerator.accelerators_per_node)
     host = needed(accelerator, "host_power_w") * cluster.accelerators / accelerator.accelerators_per_node
     if scenario.facility.effective_pue is None:
         raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
@@ -68,7 +67,7 @@ def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], parameter
         spare_accelerators=cluster.spares * accelerator.accelerators_per_node,
         power_w=_accelerator_power(accelerator, estimates) * cluster.accelerators,
         host_w=host,
-        network_w=cluster.fabric.power_w * cluster.accelerators if nodes > 1 else 0.0,
+        network_w=cluster.fabric.power_w * cluster.accelerators if cluster.nodes > 1 else 0.0,
         spare_node_w=accelerator.accelerators_per_node * needed(accelerator, "idle_power_w")
         + needed(accelerator, "host_power_w"),
         pue=scenario.facility.effective_pue,

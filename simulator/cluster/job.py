@@ -81,12 +81,12 @@ class Job:
         ledger.note(start_s, self.env.now, "running", stretch)
         return stretch
 
-    def _book_work(self, state: State, start: float, end: float) -> None:
-        """Book steps that may span stretches."""
+    def _book_work(self, state: State, start: float, end: float, sign: float = 1.0) -> None:
+        """Book steps that may span stretches; sign -1 takes them back."""
         for stretch, step_s in enumerate(self._step_s):
             low, high = max(start, self._bounds[stretch]), min(end, self._bounds[stretch + 1])
             if high > low:
-                self.ledger.add(state, stretch, (high - low) * step_s)
+                self.ledger.add(state, stretch, sign * (high - low) * step_s)
 
     def _recover(self, strike: Strike, reached_step: float, stretch: int) -> Generator[simpy.Event, Any, None]:
         """Recover from a strike, and from those that fall into the recovery."""
@@ -99,7 +99,8 @@ class Job:
                 self._count(planned)
                 strike = _cause(interrupt)
             else:
-                self._move_lost_to_productive(self.durable, reached_step)
+                self._book_work(State.LOST, self.durable, reached_step, sign=-1.0)
+                self._book_work(State.PRODUCTIVE, self.durable, reached_step)
                 self.durable = reached_step
                 self.checkpoints += 1.0
             self.ledger.add(State.CHECKPOINT_STALL, stretch, self.env.now - start_s)
@@ -147,13 +148,6 @@ class Job:
         self.interruptions[strike.component] += 1
         if strike.kind == "hardware":
             self.pool.lose_from_job(strike.nodes)
-
-    def _move_lost_to_productive(self, start: float, end: float) -> None:
-        self._book_work(State.PRODUCTIVE, start, end)
-        for stretch, step_s in enumerate(self._step_s):
-            low, high = max(start, self._bounds[stretch]), min(end, self._bounds[stretch + 1])
-            if high > low:
-                self.ledger.add(State.LOST, stretch, -(high - low) * step_s)
 
     def ideal_s(self) -> float:
         """Return the time of all steps without a failure or checkpoint, s."""

@@ -36,9 +36,12 @@ class RunPlan:
     @property
     def mtbf_s(self) -> float:
         """Mean time between interruptions of the job, s (infinity without failures)."""
-        share = self.job_nodes / (self.job_nodes + self.spare_nodes)
-        total = float(self.component_rates_per_s.sum()) * share
-        return 1.0 / total if total > 0.0 else float("inf")
+        return _mtbf_s(self.component_rates_per_s, self.job_nodes, self.spare_nodes)
+
+
+def _mtbf_s(rates_per_s: np.ndarray, job_nodes: int, spare_nodes: int) -> float:
+    total = float(rates_per_s.sum()) * job_nodes / (job_nodes + spare_nodes)
+    return 1.0 / total if total > 0.0 else np.inf
 
 
 def plan_run(scenario: Scenario, estimates: tuple[StepEstimate, ...] | None = None) -> RunPlan:
@@ -50,19 +53,15 @@ def plan_run(scenario: Scenario, estimates: tuple[StepEstimate, ...] | None = No
     estimates = estimate_steps(scenario) if estimates is None else estimates
     cluster = scenario.cluster
     count = parameters(scenario.model).total
-    per_node = cluster.accelerator.accelerators_per_node
-    job_nodes = -(-cluster.accelerators // per_node)
-    nodes = job_nodes + cluster.spares
+    nodes = cluster.nodes + cluster.spares
     components = tuple(c for c in scenario.failures.components if c.rate_per_s > 0.0)
     rates = np.array([c.rate_per_s * nodes / c.blast_radius for c in components])
-    job_rate = float(rates.sum()) * job_nodes / nodes
     cost = checkpoint_cost(scenario, count)
-    tau = interval_s(scenario, cost, 1.0 / job_rate if job_rate > 0.0 else np.inf)
+    tau = interval_s(scenario, cost, _mtbf_s(rates, cluster.nodes, cluster.spares))
     step_s = np.array([e.step_time_s for e in estimates])
     steps = np.array([float(e.batch.steps) for e in estimates])
-    with np.errstate(over="ignore"):
-        shortest = np.maximum(1.0, np.ceil(cost.persist_s / step_s))  # one write is done before the next begins
-        every = np.maximum(shortest, np.minimum(np.round(tau / step_s), steps.sum()))
+    shortest = np.maximum(1.0, np.ceil(cost.persist_s / step_s))  # one write is done before the next begins
+    every = np.maximum(shortest, np.minimum(np.round(tau / step_s), steps.sum()))
     peak = peak_flops_per_s(cluster.accelerator, mfu_precision(scenario.training.precision))
     return RunPlan(
         estimates=estimates,
@@ -70,7 +69,7 @@ def plan_run(scenario: Scenario, estimates: tuple[StepEstimate, ...] | None = No
         step_s=step_s,
         every=every,
         checkpoint=cost,
-        job_nodes=job_nodes,
+        job_nodes=cluster.nodes,
         spare_nodes=cluster.spares,
         repair_crew=cluster.repair_crew,
         components=components,

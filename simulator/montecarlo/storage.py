@@ -73,7 +73,7 @@ def save_study(study: Study, folder: Path, command: str | None) -> Path:
     partial = folder.absolute().parent / f".{folder.name}.partial-{os.getpid()}"
     try:
         partial.mkdir()
-        text = yaml.safe_dump(json.loads(json.dumps(study.scenario.to_file())), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(study.scenario.to_file(), sort_keys=False, allow_unicode=True)
         (partial / "scenario.yaml").write_text(text, encoding="utf-8")
         study.to_pandas().to_parquet(partial / "trials.parquet", index=False)
         study.timelines().to_parquet(partial / "timeline.parquet", index=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from simulator.errors import UserError
 from simulator.montecarlo.statistics import describe, share_with_interval
 from simulator.montecarlo.trials import Trials
+from simulator.performance import longest
 from simulator.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -49,11 +51,15 @@ class Study:
         return pd.DataFrame(self.rows)
 
     def summary(self) -> dict[str, Any]:
-        """Return means, quantiles and chances, in SI, ready for JSON."""
+        """Return means, quantiles and chances, in SI, ready for JSON; raise UserError where no trial finished."""
+        return self._summary
+
+    @cached_property
+    def _summary(self) -> dict[str, Any]:
         if not self.rows:
             raise UserError("no trial finished")
         columns = [name for name in self.rows[0] if name != "trial"]
-        estimate = max(self.estimates, key=lambda e: e.batch.steps * e.step_time_s)
+        estimate = longest(self.estimates)
         return {
             "name": self.scenario.name,
             "trials": len(self.rows),
@@ -67,7 +73,7 @@ class Study:
                 "time_s": estimate.step_time_s,
                 "mfu": estimate.mfu,
                 "hfu": estimate.hfu,
-                "phases_s": {k: v for k, v in estimate.step._asdict().items() if k.endswith("_s") and k != "time_s"},
+                "phases_s": estimate.phases_s,
                 "memory_bytes": estimate.memory._asdict(),
                 "layout": estimate.layout.to_file(),
             },

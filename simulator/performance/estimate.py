@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kernels.memory import Memory, memory_bytes
+from kernels.pipeline import microbatch_count
 from kernels.power import StepEnergy, step_energy
 from kernels.step import Layout as LayoutPack
 from kernels.step import Recipe, Step, step_time
 from kernels.stragglers import slowdown
+from kernels.transformer import Architecture
 from simulator.errors import UserError
 from simulator.performance.hardware import device, network, peak_flops_per_s, power_model
 from simulator.scenario import Layout, Scenario
@@ -53,6 +55,16 @@ class StepEstimate:
         """Wall time of a step, stragglers included, s."""
         return self.step.time_s * self.straggler_factor
 
+    @property
+    def phases_s(self) -> dict[str, float]:
+        """Seconds by phase on the mean accelerator; they add up to `step.time_s`."""
+        return {name: value for name, value in self.step._asdict().items() if name.endswith("_s") and name != "time_s"}
+
+
+def longest(estimates: tuple[StepEstimate, ...]) -> StepEstimate:
+    """Return the estimate of the stretch in which the run spends most of its time."""
+    return max(estimates, key=lambda e: e.batch.steps * e.step_time_s)
+
 
 def chunks_of(layout: Layout, layers: int) -> int:
     """Return model chunks per stage: as given, or one layer a chunk where the schedule is interleaved."""
@@ -78,37 +90,44 @@ def layout_pack(layout: Layout, accelerators: int, layers: int) -> LayoutPack:
     )
 
 
+def packed_memory(arch: Architecture, recipe: Recipe, pack: LayoutPack, kept: float) -> Memory:
+    """Return the memory by term of kernel packs; `kept` is the bytes of an activation kept for the backward pass."""
+    return Memory(*memory_bytes(
+        arch, pack.tensor, pack.pipeline, pack.chunks, pack.context, pack.expert, pack.data, pack.zero,
+        pack.sequence_parallel, pack.microbatch, microbatch_count(recipe.sequences, pack.data, pack.microbatch),
+        recipe.sequence, recipe.element_bytes, kept, recipe.recompute, recipe.flash))
+
+
+def recipe_pack(scenario: Scenario, batch: StepBatch, recompute: str) -> Recipe:
+    """Return the kernel's parameter pack of one batch."""
+    training = scenario.training
+    return Recipe(batch.sequences, batch.sequence, element_bytes(training.precision), RECOMPUTE[recompute],
+                  float(training.attention == "flash"))
+
+
 def memory_of(scenario: Scenario, layout: Layout, batch: StepBatch, recompute: str) -> Memory:
     """Return the memory by term of a layout for one batch."""
     pack = layout_pack(layout, scenario.cluster.accelerators, scenario.model.layers)
-    microbatches = max(1.0, -(-batch.sequences // (pack.data * pack.microbatch)))
-    return Memory(*memory_bytes(
-        architecture(scenario.model), pack.tensor, pack.pipeline, pack.chunks, pack.context, pack.expert, pack.data,
-        pack.zero, pack.sequence_parallel, pack.microbatch, microbatches, batch.sequence,
-        element_bytes(scenario.training.precision), kept_bytes(scenario.training.precision), RECOMPUTE[recompute],
-        float(scenario.training.attention == "flash")))
+    return packed_memory(architecture(scenario.model), recipe_pack(scenario, batch, recompute), pack,
+                         kept_bytes(scenario.training.precision))
 
 
 def step_of(scenario: Scenario, layout: Layout, batch: StepBatch, recompute: str) -> Step:
     """Return the step time by phase of a layout for one batch."""
-    cluster, training = scenario.cluster, scenario.training
-    recipe = Recipe(batch.sequences, batch.sequence, element_bytes(training.precision), RECOMPUTE[recompute],
-                    float(training.attention == "flash"))
+    cluster = scenario.cluster
     return Step(*step_time(
-        architecture(scenario.model), device(cluster.accelerator, training.precision),
-        network(cluster.accelerator, cluster.fabric, cluster.accelerators), recipe,
+        architecture(scenario.model), device(cluster.accelerator, scenario.training.precision),
+        network(cluster.accelerator, cluster.fabric, cluster.accelerators), recipe_pack(scenario, batch, recompute),
         layout_pack(layout, cluster.accelerators, scenario.model.layers)))
 
 
-def estimate_steps(scenario: Scenario, *, check_memory: bool = True) -> tuple[StepEstimate, ...]:
+def estimate_steps(scenario: Scenario) -> tuple[StepEstimate, ...]:
     """Return the estimate of each stretch of the batch schedule.
 
     Parameters
     ----------
     scenario : Scenario
         Without open distributions (see `Scenario.central` and `realise`).
-    check_memory : bool
-        Refuse a layout that does not fit.
 
     Raises
     ------
@@ -122,7 +141,7 @@ def estimate_steps(scenario: Scenario, *, check_memory: bool = True) -> tuple[St
     estimates = []
     for batch in step_batches(scenario.training):
         memory = memory_of(scenario, chosen, batch, scenario.training.recompute)
-        if check_memory and memory.total > scenario.cluster.accelerator.memory_bytes:
+        if memory.total > scenario.cluster.accelerator.memory_bytes:
             refuse_oversize(scenario, chosen, batch, memory)
         estimates.append(_estimate(scenario, chosen, batch, memory))
     return tuple(estimates)

@@ -8,6 +8,7 @@ from kernels.step import Device
 from simulator import catalog
 from simulator.catalog.records import AcceleratorRecord, FabricRecord, GenerationRecord
 from simulator.errors import UserError
+from simulator.fields import file_key
 
 # 16-bit formats stand in for one another where the hardware has only one of them (V100: fp16, TPU: bf16).
 _SIXTEEN_BIT = {"bf16": "fp16", "fp16": "bf16"}
@@ -24,7 +25,7 @@ def needed(accelerator: AcceleratorRecord, field: str) -> float:
     """Return a value the catalog may lack; raise UserError that says so and how to give it."""
     value = getattr(accelerator, field)
     if value is None:
-        key = field.removesuffix("_bytes_per_s").removesuffix("_w").removesuffix("_usd")
+        key = file_key(field)
         raise UserError(
             f"cluster.accelerator: no published {key!r} of {accelerator.name} is in the catalog, and this run needs it; "
             f"give it inline: accelerator: {{preset: ..., {key}: ...}}"

@@ -8,8 +8,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from simulator.performance import StepEstimate
+from simulator.performance import StepEstimate, longest
 from simulator.performance.search import describe
+from simulator.report.tables import plain_table
 
 _BAR = 30
 _PHASES = {
@@ -26,7 +27,7 @@ def step_json(estimates: tuple[StepEstimate, ...]) -> list[dict[str, Any]]:
         {
             "steps": e.batch.steps, "tokens": e.batch.tokens_per_step, "sequence": e.batch.sequence,
             "time_s": e.step_time_s, "straggler_factor": e.straggler_factor, "mfu": e.mfu, "hfu": e.hfu,
-            "phases_s": {name: getattr(e.step, name) for name in _PHASES},
+            "phases_s": e.phases_s,
             "memory_bytes": e.memory._asdict(), "energy_per_accelerator_j": e.energy._asdict(),
             "tokens_per_s": e.batch.tokens_per_step / e.step_time_s, "layout": e.layout.to_file(),
         }
@@ -34,23 +35,16 @@ def step_json(estimates: tuple[StepEstimate, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def _columns(title: str, *names: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, name in enumerate(names):
-        table.add_column(name, justify="right" if 0 < i < 3 else "left")
-    return table
-
-
 def step_view(estimates: tuple[StepEstimate, ...], capacity_bytes: float) -> Group:
     """Return the longest stretch's step by phase and memory by term, and one line for each stretch."""
-    main = max(estimates, key=lambda e: e.batch.steps * e.step_time_s)
+    main = longest(estimates)
     parts: list[Table | Text] = [Text(f"Layout {describe(main.layout)}")]
-    stretches = _columns("\nStretches of the batch schedule", "tokens a step", "steps", "step s", "MFU")
+    stretches = plain_table("\nStretches of the batch schedule", "tokens a step", "steps", "step s", "MFU")
     for e in estimates:
         stretches.add_row(f"{e.batch.tokens_per_step:,.0f}", f"{e.batch.steps:,}", f"{e.step_time_s:.4g}", f"{e.mfu:.1%}")
-    phases = _columns("\nTime on the mean accelerator, longest stretch", "phase", "s", "share", "")
+    phases = plain_table("\nTime on the mean accelerator, longest stretch", "phase", "s", "share", "")
     for name, label in _PHASES.items():
-        value = getattr(main.step, name)
+        value = main.phases_s[name]
         if value > 0.0:
             share = value / main.step_time_s
             phases.add_row(label, f"{value:.4g}", f"{share:.1%}", "█" * round(_BAR * share))
@@ -59,7 +53,7 @@ def step_view(estimates: tuple[StepEstimate, ...], capacity_bytes: float) -> Gro
         phases.add_row("waiting for the slowest", f"{late:.4g}", f"{late / main.step_time_s:.1%}",
                        "█" * round(_BAR * late / main.step_time_s))
     phases.add_row("step", f"{main.step_time_s:.4g}", "100.0%", "")
-    memory = _columns(f"\nMemory of the fullest accelerator, of {capacity_bytes / 2**30:.1f} GiB", "term", "GiB", "share", "")
+    memory = plain_table(f"\nMemory of the fullest accelerator, of {capacity_bytes / 2**30:.1f} GiB", "term", "GiB", "share", "")
     for name, value in main.memory._asdict().items():
         share = value / capacity_bytes
         memory.add_row(name, f"{value / 2**30:.1f}", f"{share:.1%}", "█" * round(_BAR * share) if name != "total" else "")

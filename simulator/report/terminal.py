@@ -8,6 +8,7 @@ from rich.text import Text
 
 from simulator.montecarlo import Study
 from simulator.montecarlo.tables import breakdown, headline
+from simulator.report.tables import plain_table
 
 _BAR = 24
 _HUMAN = (
@@ -17,13 +18,6 @@ _HUMAN = (
 )
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right")
-    return table
-
-
 def summary_view(study: Study) -> Group:
     """Return the summary as rich renderables: headline quantiles, breakdowns, chances."""
     summary = study.summary()
@@ -31,14 +25,13 @@ def summary_view(study: Study) -> Group:
     found = f"{summary['trials']:,} trials, seed {summary['seed']}"
     if study.interrupted:
         found += f" (stopped; {summary['trials_asked']:,} were asked for)"
-    head = _table(f"{summary['name']}: {found}", "", "P5", "P50", "P95")
+    head = plain_table(f"{summary['name']}: {found}", "", "P5", "P50", "P95")
     for label, values in headline(summary):
         head.add_row(label, *values)
     parts: list[Table | Text] = [head, Text(f"\nStep: {step['time_s']:.3g} s, MFU {step['mfu']:.1%}, "
                                             f"checkpoint every {summary['checkpoint']['interval_steps'][-1]:.0f} steps\n")]
     for title, prefix, unit, divisor, human in _HUMAN:
-        table = _table(f"{title} by category (mean)", "", human, "share", "")
-        table.columns[3].justify = "left"
+        table = plain_table(f"{title} by category (mean)", "", human, "share", "")
         for label, mean, share in breakdown(summary, prefix, unit):
             if mean:
                 value = mean / divisor

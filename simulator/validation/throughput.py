@@ -6,6 +6,7 @@ What a row does not publish is set by one rule for all rows of its source, given
 from __future__ import annotations
 
 import csv
+import io
 import math
 from dataclasses import dataclass
 from importlib import resources
@@ -14,13 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from kernels.collectives import Network
-from kernels.memory import memory_bytes
 from kernels.step import Layout, Recipe, Step, step_time
 from kernels.transformer import Architecture, count_parameters
 from simulator import catalog
 from simulator.catalog.records import AcceleratorRecord, GenerationRecord, ModelRecord
 from simulator.errors import UserError
-from simulator.performance.estimate import mfu_precision
+from simulator.performance.estimate import RECOMPUTE, mfu_precision, packed_memory
 from simulator.performance.hardware import device, network, peak_flops_per_s
 from simulator.workload import architecture, kept_bytes
 
@@ -37,7 +37,6 @@ ASSUMPTIONS = (
 FITTED = ("gemm_efficiency", "gemm_half_depth", "attention_efficiency", "memory_efficiency")
 _LOW, _HIGH = (0.3, 0.0, 0.1, 0.6), (1.0, 400.0, 1.0, 0.9)
 NEEDED = ("id", "layers", "hidden", "heads", "sequence", "accelerator", "accelerators", "global_batch_sequences")
-_RECOMPUTE = {"none": 0.0, "selective": 1.0, "full": 2.0}
 _ZERO = {"none": 0.0, "zero-1": 1.0, "fsdp-grad-op": 1.0, "fsdp-full": 3.0}
 
 
@@ -113,13 +112,6 @@ def _layouts(row: dict[str, str], old: bool, sequences: float) -> list[Layout]:
                    overlap_expert=0.0) for c in chunks for b in microbatches]
 
 
-def _memory_bytes(arch: Architecture, recipe: Recipe, lay: Layout, kept: float, zero: float) -> float:
-    microbatches = max(1.0, -(-recipe.sequences // (lay.data * lay.microbatch)))
-    return float(memory_bytes(arch, lay.tensor, lay.pipeline, lay.chunks, lay.context, lay.expert, lay.data, zero,
-                              lay.sequence_parallel, lay.microbatch, microbatches, recipe.sequence, recipe.element_bytes,
-                              kept, recipe.recompute, recipe.flash)[-1])
-
-
 def read_rows(path: Path | None = None) -> list[dict[str, str]]:
     """Return the rows of a CSV in the shipped format (the shipped one where no path is given); UserError if unreadable."""
     try:
@@ -148,13 +140,13 @@ def read_case(row: dict[str, str]) -> Case:
         accelerator = accelerator.model_copy(update={"nic_bandwidth_bytes_per_s": nic})
     fabric = catalog.load("fabrics", "llama3-roce" if "RoCE" in row.get("notes", "") else "infiniband-fat-tree")
     recipe = Recipe(sequences=float(row["global_batch_sequences"]), sequence=float(row["sequence"]), element_bytes=2.0,
-                    recompute=_RECOMPUTE[row.get("recompute") or "none"],
+                    recompute=RECOMPUTE[row.get("recompute") or "none"],
                     flash=float(not (old or source.startswith("MegaScale"))))
     precision = {"fp16": "bf16", "": "bf16"}.get(row.get("precision", ""), row.get("precision", ""))
     net = network(accelerator, fabric, int(row["accelerators"]))
     zero = 2.0 if row.get("sharding") == "fsdp-grad-op" else _ZERO[row.get("sharding") or "zero-1"]
     options = _layouts(row, old, recipe.sequences)
-    needs = [_memory_bytes(arch, recipe, lay, kept_bytes(precision), zero) for lay in options]
+    needs = [packed_memory(arch, recipe, lay._replace(zero=zero), kept_bytes(precision)).total for lay in options]
     rates = device(accelerator, precision)
     # The fastest of those that fit; where none does, the smallest, marked as not feasible.
     fits = [lay for lay, need in zip(options, needs, strict=True) if need <= accelerator.memory_bytes]
@@ -208,6 +200,16 @@ def predictions(path: Path) -> list[dict[str, object]]:
             line["error"] = str(error)
         found.append(line)
     return found
+
+
+def predictions_csv(path: Path) -> str:
+    """Return the predictions for a CSV, as CSV."""
+    text = io.StringIO()
+    lines = predictions(path)
+    writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
 
 
 def errors(cases: list[Case], measured: GenerationRecord | None = None) -> np.ndarray:

@@ -1,0 +1,13 @@
+"""The one look of tables on the terminal."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+
+def plain_table(title: str, *columns: str) -> Table:
+    """Return a table without lines: first column left, numbers right; a later column without a name holds bars, left."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 or not column else "right")
+    return table
