@@ -180,6 +180,25 @@ class Quantity:
         return {"anyOf": [scalar, spread], "description": text}
 
 
+class ShareOrSwitch(Quantity):
+    """A share from 0 to 1, for which a file may also write `false` (0) or `true` (1)."""
+
+    def __init__(self) -> None:
+        super().__init__("ratio", high=1.0)
+
+    def read(self, value: Any) -> float | Distribution:
+        """Return the share."""
+        if isinstance(value, bool):
+            return float(value)
+        if isinstance(value, str) and value[:1].isalpha():
+            raise QuantityError(f"found {shorten(value)}; allowed: true, false or a share from 0 to 1")
+        return super().read(value)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        text = super().__get_pydantic_json_schema__(schema, handler)
+        return {"anyOf": [{"type": "boolean"}, *text["anyOf"]], "description": f"true, false; or {text['description']}"}
+
+
 Seconds = Annotated[float, Quantity("time")]
 RandomSeconds = Annotated[Any, Quantity("time", aleatory=True)]  # drawn anew at every event
 PositiveSeconds = Annotated[float, Quantity("time", above=True)]
@@ -200,6 +219,7 @@ CountOrZero = Annotated[int, Quantity("count", high=1e18, whole=True)]
 Tokens = Annotated[float, Quantity("count", low=1, high=1e18)]
 Ratio = Annotated[float, Quantity("ratio")]
 Share = Annotated[float, Quantity("ratio", high=1.0)]
+ShareOrBool = Annotated[float, ShareOrSwitch()]
 RatioFromOne = Annotated[float, Quantity("ratio", low=1.0)]
 
 _SUFFIXES = ("_usd_per_accelerator_s", "_usd_per_byte_s", "_usd_per_j", "_kgco2e_per_j", "_l_per_j", "_bytes_per_s",

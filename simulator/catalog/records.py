@@ -114,7 +114,11 @@ class AcceleratorRecord(Sourced):
     memory_bandwidth_bytes_per_s: BytesPerSecond
     scale_up_domain: Count = Field(description="accelerators joined by the scale-up network (NVLink, ICI)")
     scale_up_bandwidth_bytes_per_s: BytesPerSecond | None = Field(default=None, description="per accelerator and direction")
+    scale_up_topology: Literal["switch", "torus-2d", "torus-3d"] = "switch"
+    scale_up_reduces: bool = Field(default=False, description="switches of the scale-up network reduce (NVLink SHARP)")
     nic_bandwidth_bytes_per_s: BytesPerSecond | None = Field(default=None, description="scale-out, per accelerator")
+    host_link_bandwidth_bytes_per_s: BytesPerSecond | None = Field(
+        default=None, description="to host memory, per accelerator and direction")
     accelerators_per_node: Count
     tdp_w: Watts | None = None
     idle_power_w: Watts | None = None
@@ -148,9 +152,13 @@ class FabricRecord(Sourced):
     """The scale-out network."""
 
     name: str = "inline fabric"
-    oversubscription: RatioFromOne = 1.0
+    oversubscription: RatioFromOne = Field(default=1.0, description="of traffic that leaves a pod")
+    leaf_oversubscription: RatioFromOne = Field(default=1.0, description="of traffic that leaves a leaf")
     leaf_nodes: Count = Field(description="nodes below one leaf switch or rail group, full bandwidth")
     pod_nodes: Count = Field(description="nodes within which there is no oversubscription")
+    rails: bool = Field(default=False, description="one leaf a local rank: accelerators of equal place in their nodes "
+                                                   "share a leaf over leaf_nodes nodes")
+    reduces: bool = Field(default=False, description="switches reduce in the network (InfiniBand SHARP)")
     efficiency: Share = Field(description="bus bandwidth of a large collective over NIC bandwidth")
     latency_s: Seconds
     power_w: Watts = Field(description="switches and optics, per accelerator")

@@ -2,23 +2,22 @@
 
 from simulator.scenario.loading import load_scenario, scenario_from_mapping
 from simulator.scenario.models import (
-    BatchPhase,
     Checkpoint,
     Cluster,
     Facility,
     Goals,
-    Layout,
     MonteCarlo,
     Owned,
     Pricing,
     Rental,
     Scenario,
-    Training,
     Variation,
 )
 from simulator.scenario.schema import json_schema, starter
+from simulator.scenario.training import OPERATORS, BatchPhase, Layout, Training
 
 __all__ = [
+    "OPERATORS",
     "BatchPhase",
     "Checkpoint",
     "Cluster",

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.errors import unknown_name
 from simulator.fields import Distribution
+from simulator.units import shorten
 
 if TYPE_CHECKING:
-    from simulator.scenario.models import Layout, Scenario
+    from simulator.scenario.models import Scenario
+    from simulator.scenario.training import Layout
 
 _LARGEST_DIVISOR_TRIED = 100_000
 
@@ -73,11 +75,27 @@ def check_scenario(scenario: Scenario) -> None:
     if precision not in accelerator.peak_flops:
         raise FieldError("training.precision", f"found {precision!r}; allowed on {accelerator.name}: "
                                                f"{', '.join(accelerator.peak_flops)}")
+    _check_offload(scenario)
     layout = scenario.training.layout
     if layout != "auto":
         _check_product(layout, scenario.cluster.accelerators, accelerator.accelerators_per_node)
         _check_model(layout, scenario)
+        _check_end_stages(layout, scenario.model.layers)
+        _check_context(layout, scenario)
+        _check_shard(layout, scenario.cluster.accelerators)
         _check_experts(layout, scenario)
+
+
+def _check_offload(scenario: Scenario) -> None:
+    training, accelerator = scenario.training, scenario.cluster.accelerator
+    if accelerator.host_link_bandwidth_bytes_per_s is not None:
+        return
+    for key, value, none in (("activation_offload", training.activation_offload, "0"),
+                             ("optimizer_offload", training.optimizer_offload, "false")):
+        if value:
+            raise FieldError(f"training.{key}", f"found {shorten(value)}, but {accelerator.name} has no "
+                                                f"host_link_bandwidth; allowed: {none}, or an accelerator with a "
+                                                "host_link_bandwidth such as '50 GB/s'")
 
 
 def _check_product(layout: Layout, accelerators: int, per_node: int) -> None:
@@ -106,11 +124,49 @@ def _check_model(layout: Layout, scenario: Scenario) -> None:
         raise FieldError("training.layout.pipeline", f"found pipeline {layout.pipeline} x virtual_pipeline "
                                                      f"{layout.virtual_pipeline} = {stages} stages; allowed: at most "
                                                      f"the model's {layers} layers")
+
+
+def _check_end_stages(layout: Layout, layers: int) -> None:
+    first, last = layout.end_stages
+    if not first:
+        return
+    middle = layout.pipeline - 2
+    rest = layers - first - last
+    if rest == 0 if middle == 0 else rest >= middle and rest % middle == 0:
+        return
+    key = "first_stage_layers" if layout.first_stage_layers else "last_stage_layers"
+    ends = f"{first} layers in the first and {last} in the last stage"
+    if middle == 0:
+        raise FieldError(f"training.layout.{key}", f"found {ends} of pipeline 2; allowed: two that add up to the model's "
+                                                   f"{layers} layers")
+    low, high = 2 + (layers - 2) % middle, layers - middle
+    below = min(max((first + last - low) // middle * middle + low, low), high)
+    sums = [total for total in (below, below + middle) if total <= high]
+    raise FieldError(f"training.layout.{key}", f"found {ends}, which leave {rest} of the model's {layers} layers to "
+                                               f"{middle} middle stages of equal length; allowed: two that add up to "
+                                               f"{listed(sums)}")
+
+
+def _check_context(layout: Layout, scenario: Scenario) -> None:
     for phase in scenario.training.batch_schedule:
         if phase.sequence % layout.context:
             raise FieldError("training.layout.context",
                              f"found {layout.context}, which does not divide the sequence {phase.sequence}; allowed: "
                              f"{listed(nearest_divisors(phase.sequence, layout.context))}")
+    heads = scenario.model.heads // layout.tensor
+    if layout.context_method == "ulysses" and heads % layout.context:
+        raise FieldError("training.layout.context",
+                         f"found {layout.context} with context_method 'ulysses', which does not divide the {heads} heads "
+                         f"of a tensor rank; allowed: {listed(nearest_divisors(heads, layout.context))}, or another "
+                         "context_method")
+
+
+def _check_shard(layout: Layout, accelerators: int) -> None:
+    pool = accelerators // (layout.tensor * layout.pipeline)
+    if layout.shard and pool % layout.shard:
+        raise FieldError("training.layout.shard",
+                         f"found {layout.shard}, which does not divide the {pool} ranks of data x context; allowed: 0 for "
+                         f"all, or {listed(nearest_divisors(pool, layout.shard))}")
 
 
 def _check_experts(layout: Layout, scenario: Scenario) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 from simulator.catalog.records import (
@@ -17,7 +17,6 @@ from simulator.catalog.records import (
     FabricRecord,
     FailureProfile,
     ModelRecord,
-    Precision,
     SiteRecord,
 )
 from simulator.errors import UserError, nearest
@@ -31,13 +30,13 @@ from simulator.fields import (
     RatioFromOne,
     Record,
     Share,
-    Tokens,
     Usd,
     UsdPerByteSecond,
     UsdPerJoule,
     map_distributions,
 )
-from simulator.scenario.checks import FieldError, central, check_nodes, check_scenario
+from simulator.scenario.checks import FieldError, check_nodes, check_scenario
+from simulator.scenario.training import Training
 from simulator.units import KINDS, QuantityError, shorten
 
 # Where a name of the catalog may stand in a file, in which of its lists it is looked up, and the name if absent.
@@ -85,109 +84,6 @@ class QuantityOrName(Quantity):
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         text = super().__get_pydantic_json_schema__(schema, handler)
         return {**text, "description": f"{', '.join(self.names)}; or {text['description']}"}
-
-
-class BatchPhase(Record):
-    """One stage of the batch schedule."""
-
-    until: Tokens | None = Field(default=None, description="tokens trained when the next phase begins; absent: the end")
-    batch: Tokens = Field(description="tokens per optimizer step")
-    sequence: Count = Field(description="tokens per sequence")
-
-    @model_validator(mode="after")
-    def _batch_holds_a_sequence(self) -> BatchPhase:
-        if central(self.batch) < self.sequence:
-            raise FieldError("batch", f"found {central(self.batch):g} tokens; allowed: at least one sequence, "
-                                      f"{self.sequence}")
-        return self
-
-
-class Layout(Record):
-    """How the model is spread over the accelerators."""
-
-    tensor: Count = 1
-    pipeline: Count = 1
-    virtual_pipeline: Count = Field(default=1, description="model chunks per stage; above 1 needs `interleaved`")
-    context: Count = 1
-    expert: Count = Field(default=1, description="share of the tensor x context x data pool that splits the experts")
-    data: CountOrZero = Field(default=0, description="0: accelerators / (tensor x pipeline x context)")
-    microbatch: Count = Field(default=1, description="sequences")
-    zero: Literal[0, 1, 2, 3] = Field(default=1, description="ZeRO stage; 3 is fully sharded data parallel")
-    schedule: Literal["1f1b", "interleaved"] = "1f1b"
-    sequence_parallel: bool = True
-    overlap_data: bool = Field(default=True, description="gradient and weight collectives hide behind compute")
-    overlap_expert: bool = Field(default=False, description="all-to-alls of experts hide behind compute")
-
-    @field_validator("zero", mode="before")
-    @classmethod
-    def _stage_is_no_boolean(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise QuantityError(f"found {value}; allowed: 0, 1, 2, 3")
-        return value
-
-    @model_validator(mode="after")
-    def _schedule_fits(self) -> Layout:
-        if self.schedule == "1f1b" and self.virtual_pipeline > 1:
-            raise FieldError("virtual_pipeline", f"found {self.virtual_pipeline} with schedule '1f1b'; allowed: 1, or "
-                                                 "schedule: interleaved")
-        if self.schedule == "interleaved" and self.pipeline == 1:
-            raise FieldError("schedule", "found 'interleaved' with pipeline 1; allowed: '1f1b', or a pipeline above 1")
-        return self
-
-
-def _layout_tag(value: Any) -> str:
-    return "<auto>" if value == "auto" else "<mapping>"
-
-
-LayoutOrAuto = Annotated[
-    Annotated[Layout, Tag("<mapping>")] | Annotated[Literal["auto"], Tag("<auto>")], Discriminator(_layout_tag)
-]
-
-
-class Training(Record):
-    """The recipe."""
-
-    tokens: Tokens = Field(description="tokens to train on")
-    batch_schedule: tuple[BatchPhase, ...] = Field(
-        description="phases in order; or `batch` and `sequence` of a single phase beside `tokens`")
-    precision: Precision = "bf16"
-    recompute: Literal["none", "selective", "full"] = "selective"
-    attention: Literal["flash", "unfused"] = "flash"
-    layout: LayoutOrAuto = "auto"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _single_phase(cls, value: Any) -> Any:
-        """Read `batch` and `sequence` as the short form of a schedule of one phase."""
-        short = {"batch", "sequence"} & set(value) if isinstance(value, Mapping) else set()
-        if not short:
-            return value
-        if "batch_schedule" in value:
-            raise FieldError(min(short), f"found {min(short)!r} beside 'batch_schedule'; allowed: one of the two")
-        if len(short) == 1:
-            (lacking,) = {"batch", "sequence"} - short
-            raise FieldError("", f"missing key {lacking!r} beside {min(short)!r}")
-        rest = {key: item for key, item in value.items() if key not in short}
-        return {**rest, "batch_schedule": [{"batch": value["batch"], "sequence": value["sequence"]}]}
-
-    @model_validator(mode="after")
-    def _untils_rise(self) -> Training:
-        if not self.batch_schedule:
-            raise FieldError("batch_schedule", "found []; allowed: at least one phase")
-        *early, last = self.batch_schedule
-        if last.until is not None:
-            raise FieldError(f"batch_schedule.{len(early)}.until", "found 'until' in the last phase; allowed: none, it "
-                                                                   "lasts to the end")
-        reached = 0.0
-        for i, phase in enumerate(early):
-            if phase.until is None:
-                raise FieldError(f"batch_schedule.{i}", "missing key 'until'; only the last phase has none")
-            until = central(phase.until)
-            if until <= reached:
-                raise FieldError(f"batch_schedule.{i}.until", f"found {until:g} tokens; allowed: more than the phase "
-                                                              f"before, {reached:g}")
-            reached = until
-        return self
 
 
 class Variation(Record):

@@ -140,6 +140,26 @@ def test_accelerators_name_a_generation_and_no_precision_they_lack() -> None:
     assert catalog.load("accelerators", "h100-sxm-80gb").nic_bandwidth_bytes_per_s == pytest.approx(50e9)
 
 
+def test_networks_that_reduce_and_tori() -> None:
+    records = {name: catalog.load("accelerators", name) for name in catalog.names("accelerators")}
+    for name, record in records.items():
+        sxm = record.vendor == "NVIDIA" and record.generation in ("hopper", "blackwell") and "pcie" not in name
+        assert record.scale_up_reduces == sxm, name
+        assert (record.scale_up_topology != "switch") == name.startswith("tpu"), name
+    assert {name for name, record in records.items() if record.scale_up_topology == "torus-3d"} == {
+        "tpu-v4", "tpu-v5p", "tpu-v7"}
+    assert [name for name in catalog.names("fabrics") if catalog.load("fabrics", name).rails] == [
+        name for name in catalog.names("fabrics") if name.startswith("rail-optimised")]
+
+
+def test_host_links_are_slower_than_memory() -> None:
+    for name in catalog.names("accelerators"):
+        record = catalog.load("accelerators", name)
+        assert (record.host_link_bandwidth_bytes_per_s is None) == name.startswith(("tpu", "trainium")), name
+        if record.host_link_bandwidth_bytes_per_s is not None:
+            assert record.host_link_bandwidth_bytes_per_s < record.memory_bandwidth_bytes_per_s / 10, name
+
+
 def test_llama3_profile_repeats_the_counts_of_table_5() -> None:
     profile = catalog.load("failures", "llama3-2024")
     node_seconds = 54 * 86400 * 2048

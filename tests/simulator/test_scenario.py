@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,19 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.catalog.records import AcceleratorRecord, FabricRecord, ModelRecord
 from simulator.errors import UserError
-from simulator.fields import Distribution
-from simulator.scenario import Scenario, json_schema, load_scenario, scenario_from_mapping, starter
+from simulator.fields import Distribution, Record, file_key
+from simulator.scenario import (
+    OPERATORS,
+    Layout,
+    Scenario,
+    Training,
+    json_schema,
+    load_scenario,
+    scenario_from_mapping,
+    starter,
+)
 from simulator.units import KINDS, format_quantity, parse_quantity
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +81,15 @@ def test_defaults() -> None:
 @pytest.mark.parametrize("changes", [
     {},
     {"training__layout": {"tensor": 8, "pipeline": 2, "zero": 3, "schedule": "interleaved"}},
+    {"training__layout": {"pipeline": 4, "schedule": "zero-bubble", "first_stage_layers": 7, "last_stage_layers": 5}},
+    {"training__layout": {"context": 4, "context_method": "ulysses", "shard": 8, "overlap_tensor": 0.3,
+                          "overlap_context": True, "overlap_data": False, "overlap_pipeline": {"uniform": [0, 1]}}},
+    {"training__recompute": ["attention", "ffn_up"], "training__elementwise": "eager", "training__optimizer": "muon"},
+    {"training__precision": "fp8", "training__scaling": "blockwise", "training__weight_gather_precision": "fp8",
+     "training__gradient_precision": "bf16"},
+    {"training__activation_offload": 0.5, "training__optimizer_offload": True, "training__vocabulary_multiple": 128},
+    {"model": "deepseek-v3", "training__expert_imbalance": {"uniform": [1, 1.5]}, "training__expert_capacity": 1.25,
+     "training__layout": {"expert": 8, "expert_nodes": 4}},
     {"pricing__rental__price": {"triangular": ["2 USD/h", "2.5 USD/h", "4 USD/h"]}},
     {"pricing": {"owned": {"life": {"uniform": ["3 years", "5 years"]}}, "storage": "0.02 USD/GB/month"}},
     {"pricing__rental__price": "reserved_3y", "checkpoint__interval": "7 min"},
@@ -121,6 +141,45 @@ def test_recovery_lies_over_the_profile() -> None:
     assert changed.failures.recovery.detection_s == 600
     assert changed.failures.recovery.repair_s == plain.failures.recovery.repair_s
     assert changed.failures.components == plain.failures.components
+
+
+@given(names=st.lists(st.sampled_from(OPERATORS), unique=True, min_size=1))
+def test_recomputed_operators_are_in_the_order_of_the_forward_pass(names: list[str]) -> None:
+    scenario = build(training__recompute=names)
+    assert scenario.training.recompute == tuple(name for name in OPERATORS if name in names)
+    assert scenario_from_mapping(scenario.to_file()) == scenario
+
+
+@given(value=st.booleans() | st.floats(0, 1), dimension=st.sampled_from(["tensor", "context", "expert", "data", "pipeline"]))
+def test_an_overlap_is_a_share_or_a_switch(value: float, dimension: str) -> None:
+    layout = build(training__layout={f"overlap_{dimension}": value}).training.layout
+    found = getattr(layout, f"overlap_{dimension}")
+    assert isinstance(found, float)
+    assert found == float(value)
+
+
+def test_only_data_overlaps_by_default() -> None:
+    layout = Layout()
+    assert layout.overlap_data == 1.0
+    assert layout.overlap_tensor == layout.overlap_context == layout.overlap_expert == layout.overlap_pipeline == 0.0
+
+
+@given(pipeline=st.sampled_from([2, 4, 8]), first=st.integers(0, 18), last=st.integers(0, 18))
+def test_end_stages_leave_equal_stages_of_whole_layers(pipeline: int, first: int, last: int) -> None:
+    ends = (first or last, last or first)
+    rest, middle = 32 - sum(ends), pipeline - 2  # llama-3.1-8b has 32 layers
+    fits = ends == (0, 0) or (rest == 0 if middle == 0 else rest >= middle and rest % middle == 0)
+    given_layout = {"pipeline": pipeline, "first_stage_layers": first, "last_stage_layers": last}
+    if fits:
+        layout = build(training__layout=given_layout).training.layout
+        assert layout != "auto"
+        assert layout.end_stages == ends
+        return
+    with pytest.raises(UserError, match=f"found {ends[0]} layers in the first and {ends[1]} in the last") as caught:
+        build(training__layout=given_layout)
+    if middle:  # what the message allows is allowed
+        for total in map(int, re.findall(r"\d+", str(caught.value).rpartition("add up to")[2])):
+            build(training__layout={**given_layout, "first_stage_layers": 1, "last_stage_layers": total - 1})
 
 
 def test_layout_of_data_zero_is_allowed_when_the_rest_divides() -> None:
@@ -246,6 +305,17 @@ def test_schema_lists_every_key_and_the_raw_forms() -> None:
     assert "preset" in schema["$defs"]["AcceleratorRecord"]["properties"]
     interval = schema["$defs"]["Checkpoint"]["properties"]["interval"]
     assert "auto" in interval["description"]
+    names, operators = schema["$defs"]["Training"]["properties"]["recompute"]["anyOf"]
+    assert names == {"enum": ["none", "selective", "full"]}
+    assert operators["items"]["enum"] == list(OPERATORS)
+    assert {"type": "boolean"} in schema["$defs"]["Layout"]["properties"]["overlap_data"]["anyOf"]
+
+
+@pytest.mark.parametrize("record", [Training, Layout, ModelRecord, AcceleratorRecord, FabricRecord])
+def test_every_key_is_described(record: type[Record]) -> None:
+    text = (ROOT / "docs" / "scenario.md").read_text(encoding="utf-8")
+    keys = {file_key(name) for name in record.model_fields} - {"sources", "notes"}
+    assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
 
 
 @given(kind=st.sampled_from(sorted(KINDS)), number=st.floats(0, 1e30, allow_nan=False))
