@@ -93,24 +93,32 @@ def _run_with_progress(scenario: Scenario, workers: int) -> Any:
 @app.command()
 def step(
     file: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
+    plot: Annotated[Path | None, typer.Option(help="Picture to write as well: .png, .svg or .pdf.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Estimate one training step: time by phase, memory by term, MFU; distributions at their central values.
+    """Estimate one training step: schedule, time by phase, bytes by dimension, memory; distributions at their central values.
 
-    Example: clustercost step scenarios/llama3-405b.yaml
+    Example: clustercost step scenarios/llama3-405b.yaml --plot step.png
     """
     from simulator.performance import estimate_steps
-    from simulator.report.step import step_json, step_view
+    from simulator.report.gantt import check_plot, save_figure
+    from simulator.report.step import step_json, step_picture, step_view
     from simulator.scenario import load_scenario
 
+    if plot is not None:
+        check_plot(plot)
     scenario = load_scenario(file).central()
     estimates = estimate_steps(scenario)
+    if plot is not None:
+        save_figure(step_picture(scenario, estimates), plot)
     if as_json:
-        print(json.dumps(step_json(estimates), indent=2))
-        return
-    from rich.console import Console
+        print(json.dumps(step_json(scenario, estimates), indent=2))
+    else:
+        from rich.console import Console
 
-    Console().print(step_view(estimates, scenario.cluster.accelerator.memory_bytes))
+        Console().print(step_view(scenario, estimates))
+    if plot is not None:
+        print(f"Picture: {plot}", file=sys.stderr)
 
 
 @app.command()
