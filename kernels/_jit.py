@@ -43,10 +43,10 @@ def cache_folder() -> str:
 
 
 def kernel(function: F) -> F:
-    """Compile with numba on first call and cache on disk; plain Python under NUMBA_DISABLE_JIT=1."""
+    """Compile with numba on first call, cache on disk, release the interpreter; plain Python under NUMBA_DISABLE_JIT=1."""
     before = config.CACHE_DIR
     config.CACHE_DIR = cache_folder()  # read by numba when it decorates; other packages keep theirs
     try:
-        return cast(F, numba.njit(cache=True, error_model="numpy")(function))
+        return cast(F, numba.njit(cache=True, error_model="numpy", nogil=True)(function))
     finally:
         config.CACHE_DIR = before

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kernels._jit import kernel
+from kernels.packs import Step
 
 
 class PowerModel(NamedTuple):
@@ -36,10 +37,13 @@ def phase_power_w(p: PowerModel, activity: float) -> float:
 
 
 @kernel
-def step_energy(p: PowerModel, gemm_s: float, memory_s: float, communication_s: float, bubble_s: float) -> StepEnergy:
+def step_energy(p: PowerModel, step: Step) -> StepEnergy:
     """Return the energy of one accelerator over the phases of a step, joules."""
+    waits_s = step.tensor_s + step.context_s + step.expert_s + step.pipeline_s + step.data_s
+    idle_s = step.bubble_s + step.launch_s + step.offload_s
     return StepEnergy(
-        phase_power_w(p, p.gemm) * gemm_s + phase_power_w(p, p.memory) * memory_s,
-        phase_power_w(p, p.communication) * communication_s,
-        phase_power_w(p, p.bubble) * bubble_s,
+        phase_power_w(p, p.gemm) * (step.gemm_s + step.attention_s)
+        + phase_power_w(p, p.memory) * (step.memory_s + step.optimizer_s),
+        phase_power_w(p, p.communication) * waits_s,
+        phase_power_w(p, p.bubble) * idle_s,
     )

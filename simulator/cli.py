@@ -184,57 +184,63 @@ def catalog(
 
 
 @app.command()
+def plan(
+    file: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
+    layout: Annotated[bool, typer.Option("--layout", help="Rank the layouts of the scenario's model, cluster and batch.")] = False,
+    by: Annotated[str, typer.Option(help="What is least: time, cost or energy.")] = "time",
+    top: Annotated[int, typer.Option(min=1, help="Layouts to show.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Search for the best choice; so far of the layout: all that fit in memory, and why the runner-up loses.
+
+    Example: clustercost plan scenarios/llama3-405b.yaml --layout --by cost
+    """
+    from simulator.errors import unknown_name
+    from simulator.planning.layouts import OBJECTIVES, rank_layouts
+    from simulator.report.layouts import ranking_json, ranking_view
+    from simulator.scenario import load_scenario
+
+    if not layout:
+        raise UserError("plan: say what to plan; allowed: --layout")
+    if by not in OBJECTIVES:
+        raise UserError(f"--by: {unknown_name('objective', by, OBJECTIVES)}")
+    scenario = load_scenario(file).central()
+    ranking = rank_layouts(scenario, by, top)
+    if as_json:
+        print(json.dumps(ranking_json(ranking), indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(ranking_view(scenario, ranking, by))
+
+
+@app.command()
 def validate(
     cases: Annotated[Path | None, typer.Option(help="CSV of training configurations; default: the shipped rows.")] = None,
     scenarios: Annotated[Path | None, typer.Option(help="Folder of scenarios: compare whole runs as well.")] = None,
     output: Annotated[Path | None, typer.Option(
         "--output", "-o", help="With --cases: predictions as CSV. With --scenarios: the validation document.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Scatter plot of the rows: .png, .svg or .pdf.")] = None,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit the efficiencies again, leave out sources in turn.")] = False,
     trials: Annotated[int, typer.Option(min=1, help="Trials of each run.")] = 100,
     as_json: Json = False,
 ) -> None:
     """Compare step times, and whole runs, with published ones; every row is shown, the bad ones too.
 
-    Example: clustercost validate --scenarios scenarios
+    Example: clustercost validate --cases my-rows.csv -o predictions.csv
     """
-    from simulator.validation.document import run_table, step_table, validation_document
-    from simulator.validation.runs import compare_runs
-    from simulator.validation.throughput import errors, predictions_csv, read_cases, statistics
+    from simulator.validation import command
 
     if output is not None and cases is not None:
-        _write(output, predictions_csv(cases))
-        print(f"wrote {output}")
-        return
-    if output is not None:
-        if scenarios is None:
-            raise UserError("--output needs --cases FILE or --scenarios FOLDER")
-        _write(output, validation_document(scenarios, trials))
-        print(f"wrote {output}")
-        return
-    rows = read_cases(cases)
-    found = errors(rows)
-    outcomes = compare_runs(scenarios, trials) if scenarios is not None else []
-    if as_json:
-        print(json.dumps({
-            "step_times": {case.id: float(error) for case, error in zip(rows, found, strict=True)},
-            "statistics": statistics(found),
-            "runs": [{**vars(o), "error": o.error} for o in outcomes]}, indent=2))
-        return
-    print(step_table(rows))
-    if outcomes:
-        print("\n" + run_table(outcomes))
-    s = statistics(found)
-    print(f"\n{s['rows']:.0f} rows: mean absolute error {s['mean_absolute_error']:.1%}, bias {s['bias']:+.1%}, worst "
-          f"{s['worst']:+.1%}")
-
-
-def _write(file: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written: {error.strerror}") from error
+        command.write_predictions(cases, output)
+    elif output is not None:
+        command.write_document(scenarios, output, trials)
+    elif calibrate:
+        command.show_calibration(cases, as_json)
+    else:
+        command.show_errors(cases, scenarios, trials, as_json)
+    if plot is not None:
+        command.write_scatter(cases, plot)
 
 
 def main() -> None:

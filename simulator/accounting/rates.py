@@ -60,7 +60,7 @@ def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], parameter
     if scenario.facility.effective_pue is None:
         raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
     site = scenario.facility.site
-    capital, energy = _prices(scenario)
+    capital, energy = prices(scenario)
     checkpoint_bytes = parameters * CHECKPOINT_BYTES_PER_PARAMETER * KEPT_CHECKPOINTS
     return Rates(
         accelerators=cluster.accelerators,
@@ -100,7 +100,7 @@ def _accelerator_power(accelerator: AcceleratorRecord, estimates: tuple[StepEsti
     return power
 
 
-def _prices(scenario: Scenario) -> tuple[float, float]:
+def prices(scenario: Scenario) -> tuple[float, float]:
     """Return USD per accelerator-second and USD per joule at the meter; rent includes electricity."""
     pricing, accelerator = scenario.pricing, scenario.cluster.accelerator
     if pricing.owned is None:

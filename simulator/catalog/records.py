@@ -131,21 +131,44 @@ class AcceleratorRecord(Sourced):
     embodied_kgco2e: KgCo2e | None = Field(default=None, description="per accelerator, as the source bounds it")
 
 
-class GenerationRecord(Sourced):
-    """Measured efficiencies of a hardware generation and software era; see docs/validation.md."""
+class SoftwareEra(Sourced):
+    """What the training software of some years reaches on a generation: one set of efficiencies for all its rows."""
 
     name: str
+    until: Count | None = Field(default=None, description="last year of the era; absent: today's")
     gemm_efficiency: Share = Field(description="share of peak a large matrix multiplication reaches in training")
+    fp8_efficiency: Share = Field(description="the same in fp8 and fp4, over `gemm_efficiency`")
     attention_efficiency: Share = Field(description="share of peak the fused attention kernel reaches, forward")
     memory_efficiency: Share = Field(description="share of memory bandwidth a streaming kernel reaches")
-    gemm_half_depth: Ratio = Field(description="inner dimension K at which a matrix multiplication is half as efficient")
-    launch_latency_s: Seconds
+
+
+class GenerationRecord(Sourced):
+    """A hardware generation: what its units, links and power do, and the eras of its software; see docs/validation.md."""
+
+    name: str
+    eras: tuple[SoftwareEra, ...] = Field(description="oldest first; the last has no `until`")
+    processors: Count = Field(description="units among which a matrix multiplication is dealt (streaming multiprocessors)")
+    fill_depth: Ratio = Field(description="inner dimension that takes as long as prologue and epilogue of an output tile")
+    softmax_depth: Ratio = Field(description="head dimension whose products take as long as one exponential")
+    launch_latency_s: Seconds = Field(description="gap between two kernels")
+    host_latency_s: Seconds = Field(description="of the host, to issue one kernel")
     scale_up_efficiency: Share = Field(description="bus bandwidth of a large collective over link bandwidth")
     scale_up_latency_s: Seconds
+    overlap_cost: Share = Field(description="compute lost, as a share of the time that a collective runs beside it")
+    reference: str = Field(description="accelerator of the generation that the efficiencies were measured on")
+    gemm_demand: Ratio = Field(description="power above idle that large multiplications would draw at full clock, over TDP's")
+    clock_exponent: Ratio = Field(description="power above idle grows with this power of the clock")
     gemm_power: Share = Field(description="power above idle, share of TDP minus idle, during matrix multiplication")
     memory_power: Share = Field(description="the same during memory-bound operators")
     communication_power: Share = Field(description="the same while waiting in an exposed collective")
     bubble_power: Share = Field(description="the same in a pipeline bubble or a stall")
+
+    def era(self, year: int | None = None) -> SoftwareEra:
+        """Return the software of a year: the first era that lasts until then, today's where no year is given."""
+        for era in self.eras:
+            if year is not None and era.until is not None and year <= era.until:
+                return era
+        return self.eras[-1]
 
 
 class FabricRecord(Sourced):

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from kernels.memory import Memory, memory_bytes
+from kernels.packs import Device, Network, Recipe, Step
+from kernels.packs import Layout as LayoutPack
 from kernels.pipeline import microbatch_count
 from kernels.power import StepEnergy, step_energy
-from kernels.step import Layout as LayoutPack
-from kernels.step import Recipe, Step, step_time
+from kernels.step import step_time
 from kernels.stragglers import slowdown
 from kernels.transformer import Architecture
 from simulator.errors import UserError
-from simulator.performance.hardware import device, network, peak_flops_per_s, power_model
+from simulator.performance.hardware import device, generation, needed, network, peak_flops_per_s, power_model
 from simulator.scenario import Layout, Scenario
-from simulator.workload import StepBatch, architecture, element_bytes, kept_bytes, step_batches
+from simulator.workload import StepBatch, architecture, recipe_pack, step_batches
 
-RECOMPUTE = {"none": 0.0, "selective": 1.0, "full": 2.0}
+# Seconds of a `Step` that add up to its time.
+PHASES = ("gemm_s", "attention_s", "memory_s", "launch_s", "optimizer_s", "offload_s", "tensor_s", "context_s", "expert_s",
+          "pipeline_s", "data_s", "bubble_s")
+_METHODS = {"all-gather": 0.0, "ring": 1.0, "ulysses": 2.0}
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,16 @@ class StepEstimate:
     @property
     def phases_s(self) -> dict[str, float]:
         """Seconds by phase on the mean accelerator; they add up to `step.time_s`."""
-        return {name: value for name, value in self.step._asdict().items() if name.endswith("_s") and name != "time_s"}
+        return {name: value for name, value in self.step._asdict().items() if name in PHASES}
+
+
+class Packs(NamedTuple):
+    """All that a layout is priced with, as the kernels take it."""
+
+    architecture: Architecture
+    device: Device
+    network: Network
+    recipe: Recipe
 
 
 def longest(estimates: tuple[StepEstimate, ...]) -> StepEstimate:
@@ -84,41 +99,38 @@ def layout_pack(layout: Layout, accelerators: int, layers: int) -> LayoutPack:
         data=float(layout.data or accelerators // (layout.tensor * layout.pipeline * layout.context)),
         microbatch=float(layout.microbatch),
         zero=float(layout.zero),
+        shard=float(layout.shard),
+        first_layers=float(layout.first_stage_layers),
+        last_layers=float(layout.last_stage_layers),
+        zero_bubble=float(layout.schedule == "zero-bubble"),
+        context_method=_METHODS[layout.context_method],
         sequence_parallel=float(layout.sequence_parallel and layout.tensor > 1),
-        overlap_data=float(layout.overlap_data),
-        overlap_expert=float(layout.overlap_expert),
+        overlap_tensor=layout.overlap_tensor,
+        overlap_context=layout.overlap_context,
+        overlap_expert=layout.overlap_expert,
+        overlap_data=layout.overlap_data,
+        overlap_pipeline=layout.overlap_pipeline,
+        expert_nodes=float(layout.expert_nodes),
     )
 
 
-def packed_memory(arch: Architecture, recipe: Recipe, pack: LayoutPack, kept: float) -> Memory:
-    """Return the memory by term of kernel packs; `kept` is the bytes of an activation kept for the backward pass."""
-    return Memory(*memory_bytes(
-        arch, pack.tensor, pack.pipeline, pack.chunks, pack.context, pack.expert, pack.data, pack.zero,
-        pack.sequence_parallel, pack.microbatch, microbatch_count(recipe.sequences, pack.data, pack.microbatch),
-        recipe.sequence, recipe.element_bytes, kept, recipe.recompute, recipe.flash))
+def packs(scenario: Scenario, batch: StepBatch) -> Packs:
+    """Return a scenario's model, accelerator, network and recipe for one batch; UserError where the catalog lacks a value."""
+    cluster, training = scenario.cluster, scenario.training
+    if training.optimizer_offload or training.activation_offload:
+        needed(cluster.accelerator, "host_link_bandwidth_bytes_per_s")
+    return Packs(architecture(scenario.model),
+                 device(cluster.accelerator, training.precision, generation(cluster.accelerator).era(scenario.year)),
+                 network(cluster.accelerator, cluster.fabric, cluster.accelerators),
+                 recipe_pack(training, scenario.model, batch))
 
 
-def recipe_pack(scenario: Scenario, batch: StepBatch, recompute: str) -> Recipe:
-    """Return the kernel's parameter pack of one batch."""
-    training = scenario.training
-    return Recipe(batch.sequences, batch.sequence, element_bytes(training.precision), RECOMPUTE[recompute],
-                  float(training.attention == "flash"))
-
-
-def memory_of(scenario: Scenario, layout: Layout, batch: StepBatch, recompute: str) -> Memory:
-    """Return the memory by term of a layout for one batch."""
-    pack = layout_pack(layout, scenario.cluster.accelerators, scenario.model.layers)
-    return packed_memory(architecture(scenario.model), recipe_pack(scenario, batch, recompute), pack,
-                         kept_bytes(scenario.training.precision))
-
-
-def step_of(scenario: Scenario, layout: Layout, batch: StepBatch, recompute: str) -> Step:
-    """Return the step time by phase of a layout for one batch."""
-    cluster = scenario.cluster
-    return Step(*step_time(
-        architecture(scenario.model), device(cluster.accelerator, scenario.training.precision),
-        network(cluster.accelerator, cluster.fabric, cluster.accelerators), recipe_pack(scenario, batch, recompute),
-        layout_pack(layout, cluster.accelerators, scenario.model.layers)))
+@lru_cache(maxsize=4096)
+def price(packs: Packs, layout: LayoutPack) -> tuple[Step, Memory]:
+    """Return the step and the memory of a layout."""
+    a, d, net, r = packs
+    microbatches = microbatch_count(r.sequences, layout.data, layout.microbatch)
+    return Step(*step_time(a, d, net, r, layout)), Memory(*memory_bytes(a, r, layout, microbatches))
 
 
 def estimate_steps(scenario: Scenario) -> tuple[StepEstimate, ...]:
@@ -138,24 +150,21 @@ def estimate_steps(scenario: Scenario) -> tuple[StepEstimate, ...]:
 
     layout = scenario.training.layout
     chosen = choose_layout(scenario) if isinstance(layout, str) else layout
+    pack = layout_pack(chosen, scenario.cluster.accelerators, scenario.model.layers)
     estimates = []
     for batch in step_batches(scenario.training):
-        memory = memory_of(scenario, chosen, batch, scenario.training.recompute)
+        step, memory = price(packs(scenario, batch), pack)
         if memory.total > scenario.cluster.accelerator.memory_bytes:
-            refuse_oversize(scenario, chosen, batch, memory)
-        estimates.append(_estimate(scenario, chosen, batch, memory))
+            refuse_oversize(scenario, chosen, memory)
+        estimates.append(_estimate(scenario, chosen, pack, batch, step, memory))
     return tuple(estimates)
 
 
-def _estimate(scenario: Scenario, layout: Layout, batch: StepBatch, memory: Memory) -> StepEstimate:
+def _estimate(scenario: Scenario, layout: Layout, pack: LayoutPack, batch: StepBatch, step: Step, memory: Memory
+              ) -> StepEstimate:
     cluster = scenario.cluster
-    step = step_of(scenario, layout, batch, scenario.training.recompute)
-    busy = step.gemm_s + step.attention_s
-    waits = step.tensor_s + step.context_s + step.expert_s + step.pipeline_s + step.data_s
-    energy = StepEnergy(*step_energy(power_model(cluster.accelerator), busy, step.memory_s + step.optimizer_s, waits,
-                                     step.bubble_s))
+    energy = StepEnergy(*step_energy(power_model(cluster.accelerator), step))
     peak = peak_flops_per_s(cluster.accelerator, mfu_precision(scenario.training.precision))
-    pack = layout_pack(layout, cluster.accelerators, scenario.model.layers)
     if pack.data * pack.tensor * pack.pipeline * pack.context != cluster.accelerators:
         raise UserError(f"training.layout: uses {pack.data * pack.tensor * pack.pipeline * pack.context:.0f} accelerators; "
                         f"allowed: all {cluster.accelerators} of the cluster")

@@ -1,93 +1,171 @@
-"""The layout search: every feasible layout, by step time; and the message when one does not fit."""
+"""The layout search: every legal layout, priced in bulk; and the message when one does not fit.
+
+Legal: tensor divides heads and stays in a scale-up domain; pipeline x chunks is at most the layers, and two where the end
+chunks hold embedding and head alone; interleaving has a microbatch for every stage; context divides the sequence; experts divide evenly; every data rank has a microbatch. The
+overlap, schedule and method settings that are no sizes take the defaults of a scenario's layout.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
-from typing import Literal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple, cast
 
+import numpy as np
+
+from kernels.bulk import price_layouts
 from kernels.memory import Memory
+from kernels.packs import Layout as LayoutPack
+from kernels.power import PowerModel
 from simulator.errors import UserError
-from simulator.performance.estimate import memory_of, step_of
+from simulator.performance.estimate import Packs, layout_pack, packs
+from simulator.performance.hardware import power_model
 from simulator.scenario import Layout, Scenario
 from simulator.workload import StepBatch, step_batches
 
 _GIB = 2.0**30
+_MICROBATCHES = (1, 2, 4, 8, 16)
+_CHUNKS = 12  # model chunks a stage at most; more only add transfers
+_MIN_CONTEXT_TOKENS = 1024  # tokens a context rank keeps at least
+_SLICE = 4096  # layouts a thread takes at once
+_FREE = PowerModel(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-def _powers_and_divisors(limit: int, number: int) -> list[int]:
+class Candidates(NamedTuple):
+    """Layouts as rows of `kernels.packs.Layout`, and what a step of each takes; infinite where it does not fit.
+
+    Shapes: layouts (n, 20); times_s, energies_j (of one accelerator), memories_bytes (n,).
+    """
+
+    layouts: np.ndarray
+    times_s: np.ndarray
+    energies_j: np.ndarray
+    memories_bytes: np.ndarray
+
+
+def _divisors(number: int, limit: int) -> list[int]:
     return [n for n in range(1, min(limit, number) + 1) if number % n == 0]
 
 
-def candidate_layouts(scenario: Scenario, batch: StepBatch) -> Iterator[Layout]:
-    """Yield the layouts that divide cluster and heads evenly and use every replica, before memory is asked."""
+def _rows(scenario: Scenario, batch: StepBatch) -> Iterator[tuple[float, ...]]:
+    """Yield the legal layouts as rows, before memory is asked."""
     model, cluster = scenario.model, scenario.cluster
-    n = cluster.accelerators
-    tensors = [t for t in _powers_and_divisors(cluster.accelerator.scale_up_domain, model.heads) if n % t == 0 and t <= 64]
+    n, layers = cluster.accelerators, model.layers
+    start = layout_pack(Layout(), n, layers)
     experts = model.mixture_of_experts.experts if model.mixture_of_experts else 1
+    contexts = [2**i for i in range(7) if int(batch.sequence) % 2**i == 0 and batch.sequence / 2**i >= _MIN_CONTEXT_TOKENS]
+    tensors = [t for t in _divisors(model.heads, min(64, cluster.accelerator.scale_up_domain)) if n % t == 0]
     for tensor in tensors:
-        for pipeline in (p for p in _powers_and_divisors(min(model.layers, 128), n // tensor)):
-            data = n // tensor // pipeline
-            # Batches of 16 M tokens divide by nothing: a remainder is allowed, and costs a whole microbatch.
-            for microbatch in (b for b in (1, 2, 4, 8) if batch.sequences >= data * b):
-                for expert in (e for e in (1, 8, 16, 32, 64) if experts % e == 0 and (tensor * data) % e == 0):
-                    if expert > experts:
-                        continue
-                    zeros: tuple[Literal[1, 3], ...] = (1, 3) if pipeline == 1 else (1,)
-                    for zero in zeros:
-                        chunked = pipeline > 1 and -(-model.layers // pipeline) > 1
-                        schedule: Literal["1f1b", "interleaved"] = "interleaved" if chunked else "1f1b"
-                        yield Layout.model_construct(
-                            tensor=tensor, pipeline=pipeline, virtual_pipeline=1, context=1, expert=expert, data=data,
-                            microbatch=microbatch, zero=zero, schedule=schedule, sequence_parallel=True,
-                            overlap_data=True, overlap_expert=False)
+        for context in (c for c in contexts if n % (tensor * c) == 0):
+            for pipeline in _divisors(n // (tensor * context), layers):
+                data = n // (tensor * context * pipeline)
+                pool = tensor * context * data
+                groups = [e for e in _divisors(experts, experts) if pool % e == 0]
+                sizes = start._replace(tensor=tensor, context=context, pipeline=pipeline, data=data,
+                                       sequence_parallel=float(tensor > 1))
+                yield from _variants(sizes, groups, batch.sequences, layers, cluster.accelerator.scale_up_domain)
 
 
-def feasible_layouts(scenario: Scenario, recompute: str) -> list[tuple[float, Layout]]:
-    """Return (step time in s, layout) of every layout that fits in memory, fastest first, for the largest batch."""
-    batch = max(step_batches(scenario.training), key=lambda b: b.steps * b.tokens_per_step)
-    capacity = scenario.cluster.accelerator.memory_bytes
-    found = [
-        (step_of(scenario, layout, batch, recompute).time_s, layout)
-        for layout in candidate_layouts(scenario, batch)
-        if memory_of(scenario, layout, batch, recompute).total <= capacity
-    ]
-    return sorted(found, key=lambda item: item[0])
+def _variants(sizes: LayoutPack, experts: list[int], sequences: float, layers: int, domain: int
+              ) -> Iterator[tuple[float, ...]]:
+    """Yield the microbatches, chunks, expert groups and ZeRO stages of one set of sizes."""
+    stage = math.ceil(layers / sizes.pipeline)
+    replicas = sizes.data * sizes.context
+    shards = [(1.0, 0.0)]
+    if sizes.pipeline <= 1.0 and replicas > 1.0:
+        node = domain / sizes.tensor
+        shards += [(2.0, 0.0), (3.0, 0.0)]
+        shards += [(3.0, node)] if 1.0 < node < replicas and replicas % node == 0 else []
+    for microbatch in (b for b in _MICROBATCHES if sequences >= sizes.data * b):
+        count = math.ceil(sequences / (sizes.data * microbatch))
+        interleaved = sizes.pipeline > 1.0 and count >= sizes.pipeline
+        chunks = [c for c in _divisors(stage, _CHUNKS) if c == 1 or (interleaved and sizes.pipeline * c <= layers + 2)]  # end chunks may be empty
+        for chunk in chunks:
+            for expert in experts:
+                for zero, shard in shards:
+                    yield tuple(sizes._replace(microbatch=microbatch, chunks=chunk, expert=expert, zero=zero, shard=shard))
+
+
+def main_batch(scenario: Scenario) -> StepBatch:
+    """Return the stretch of the batch schedule that trains the most tokens; layouts are chosen for it."""
+    return max(step_batches(scenario.training), key=lambda b: b.steps * b.tokens_per_step)
+
+
+def price_all(rows: np.ndarray, found: Packs, capacity_bytes: float, power: PowerModel = _FREE) -> Candidates:
+    """Return what a step of each layout takes; on all cores where there are many, with the same result."""
+    n = rows.shape[0]
+    times_s, energies_j, memories_bytes = np.empty(n), np.empty(n), np.empty(n)
+
+    def part(start: int) -> None:
+        own = slice(start, start + _SLICE)
+        price_layouts(*found, power, rows[own], capacity_bytes, times_s[own], energies_j[own], memories_bytes[own])
+
+    starts = range(0, n, _SLICE)
+    if len(starts) > 1:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(part, starts))
+    elif n:
+        part(0)
+    return Candidates(rows, times_s, energies_j, memories_bytes)
+
+
+def search(scenario: Scenario, *, energy: bool = False) -> Candidates:
+    """Return every legal layout of a scenario's model, cluster and main batch, as priced.
+
+    `energy` asks for joules as well, for which the catalog must have the accelerator's power; UserError where it lacks a value.
+    """
+    batch = main_batch(scenario)
+    rows = np.array(list(_rows(scenario, batch)), dtype=np.float64).reshape(-1, len(LayoutPack._fields))
+    power = power_model(scenario.cluster.accelerator) if energy else _FREE
+    return price_all(rows, packs(scenario, batch), scenario.cluster.accelerator.memory_bytes, power)
+
+
+def layout_of(row: np.ndarray) -> Layout:
+    """Return a row as a scenario's layout."""
+    p = LayoutPack(*(float(x) for x in row))
+    chunks = int(p.chunks)
+    return Layout(tensor=int(p.tensor), pipeline=int(p.pipeline), virtual_pipeline=chunks, context=int(p.context),
+                  expert=int(p.expert), data=int(p.data), microbatch=int(p.microbatch), zero=cast(Literal[0, 1, 2, 3], int(p.zero)),
+                  shard=int(p.shard), schedule="interleaved" if chunks > 1 else "1f1b",
+                  sequence_parallel=p.sequence_parallel > 0.0 or p.tensor <= 1.0)
 
 
 def choose_layout(scenario: Scenario) -> Layout:
     """Return the fastest layout that fits; raise UserError where none does."""
-    found = feasible_layouts(scenario, scenario.training.recompute)
-    if not found:
+    found = search(scenario)
+    if not np.isfinite(found.times_s).any():
         hint = ""
         for recompute in ("selective", "full"):
-            if feasible_layouts(scenario, recompute):
+            if np.isfinite(search(_recomputing(scenario, recompute)).times_s).any():
                 hint = f"; with training.recompute: {recompute} there is one"
                 break
         raise UserError(f"training.layout: auto finds no layout of {scenario.model.name} on "
                         f"{scenario.cluster.accelerators} x {scenario.cluster.accelerator.name} that fits in memory{hint}")
-    return found[0][1]
+    return layout_of(found.layouts[int(np.argmin(found.times_s))])
+
+
+def _recomputing(scenario: Scenario, recompute: str) -> Scenario:
+    return scenario.model_copy(update={"training": scenario.training.model_copy(update={"recompute": recompute})})
 
 
 def describe(layout: Layout) -> str:
     """Return a layout in one line, as a scenario file writes it."""
     parts = [f"tensor: {layout.tensor}", f"pipeline: {layout.pipeline}", f"data: {layout.data}"]
-    if layout.expert > 1:
-        parts.append(f"expert: {layout.expert}")
+    optional = (("context", layout.context, 1), ("expert", layout.expert, 1), ("virtual_pipeline", layout.virtual_pipeline, 1),
+                ("shard", layout.shard, 0))
+    parts += [f"{key}: {value}" for key, value, default in optional if value != default]
     parts += [f"microbatch: {layout.microbatch}", f"zero: {layout.zero}", f"schedule: {layout.schedule}"]
     return "{" + ", ".join(parts) + "}"
 
 
-def _distance(a: Layout, b: Layout) -> float:
-    keys = ("tensor", "pipeline", "microbatch", "expert", "zero")
-    return sum(getattr(a, k) != getattr(b, k) for k in keys)
-
-
-def refuse_oversize(scenario: Scenario, layout: Layout, batch: StepBatch, memory: Memory) -> None:
+def refuse_oversize(scenario: Scenario, layout: Layout, memory: Memory) -> None:
     """Raise the error of a layout that does not fit: the terms, the overflow, the nearest layouts that do fit."""
     capacity = scenario.cluster.accelerator.memory_bytes
     terms = {k: v for k, v in memory._asdict().items() if k != "total"}
-    largest = max(terms, key=lambda k: terms[k])
-    listed = ", ".join(f"{k} {v / _GIB:.1f}" for k, v in sorted(terms.items(), key=lambda kv: -kv[1]))
+    largest = max(terms, key=lambda k: terms[k]).replace("_", " ")
+    listed = ", ".join(f"{k.replace('_', ' ')} {v / _GIB:.1f}" for k, v in sorted(terms.items(), key=lambda kv: -kv[1]) if v)
     lines = [
         f"training.layout: {scenario.model.name} needs {memory.total / _GIB:.1f} GiB on the fullest accelerator; "
         f"{scenario.cluster.accelerator.name} has {capacity / _GIB:.1f} GiB: "
@@ -96,13 +174,24 @@ def refuse_oversize(scenario: Scenario, layout: Layout, batch: StepBatch, memory
     ]
     options: list[tuple[float, float, str]] = []
     for recompute in ("none", "selective", "full"):
-        changed = float(recompute != scenario.training.recompute)
-        for time_s, other in feasible_layouts(scenario, recompute):
+        changed = recompute != scenario.training.recompute
+        for distance, time_s, other in _nearest(_recomputing(scenario, recompute), layout):
             text = describe(other) + (f" with recompute: {recompute}" if changed else "")
-            options.append((_distance(layout, other) + changed, time_s, text))
+            options.append((distance + changed, time_s, text))
     if options:
         lines.append("  nearest layouts that fit:")
         lines += [f"    {text}  (step {time_s:.2f} s)" for _, time_s, text in sorted(options)[:3]]
     else:
         lines.append(f"  no layout fits on {scenario.cluster.accelerators} accelerators; use more, or ones with more memory")
     raise UserError("\n".join(lines))
+
+
+def _nearest(scenario: Scenario, layout: Layout) -> list[tuple[float, float, Layout]]:
+    """Return (sizes that differ, step time in s, layout) of the three layouts nearest to one, among those that fit."""
+    found = search(scenario)
+    own = np.array(layout_pack(layout, scenario.cluster.accelerators, scenario.model.layers))
+    keys = [LayoutPack._fields.index(k) for k in ("tensor", "pipeline", "context", "microbatch", "expert", "zero", "shard")]
+    differ = (found.layouts[:, keys] != own[keys]).sum(axis=1).astype(float)
+    fits = np.flatnonzero(np.isfinite(found.times_s))
+    order = fits[np.lexsort((found.times_s[fits], differ[fits]))][:3]
+    return [(float(differ[i]), float(found.times_s[i]), layout_of(found.layouts[i])) for i in order]

@@ -120,10 +120,11 @@ def _check_model(layout: Layout, scenario: Scenario) -> None:
         raise FieldError("training.layout.tensor", f"found {layout.tensor}, which does not divide the model's {heads} "
                                                    f"heads; allowed: {listed(nearest_divisors(heads, layout.tensor))}")
     stages = layout.pipeline * layout.virtual_pipeline
-    if stages > layers:
+    most = layers + 2 if layout.virtual_pipeline > 1 else layers  # the end chunks may hold embedding and head alone
+    if stages > most:
         raise FieldError("training.layout.pipeline", f"found pipeline {layout.pipeline} x virtual_pipeline "
                                                      f"{layout.virtual_pipeline} = {stages} stages; allowed: at most "
-                                                     f"the model's {layers} layers")
+                                                     f"{most}, for the model's {layers} layers")
 
 
 def _check_end_stages(layout: Layout, layers: int) -> None:

@@ -169,8 +169,9 @@ class Training(Record):
     recompute: Annotated[str | tuple[str, ...], _Recompute()] = Field(
         default="selective", description="activations recomputed in the backward pass; or a list of operators")
     attention: Literal["flash", "unfused"] = "flash"
-    elementwise: Literal["compiled", "eager"] = Field(
-        default="compiled", description="whether a compiler fuses norms, rotary embedding, activation and loss")
+    elementwise: Literal["compiled", "fused", "eager"] = Field(
+        default="compiled", description="norms, rotary embedding, activation and loss: fused by a compiler, kernels fused by "
+                                        "hand (Megatron-LM, Transformer Engine), or one by one")
     activation_offload: Share = Field(default=0.0, description="share of kept activations moved to host memory")
     optimizer_offload: bool = Field(default=False, description="optimizer state and update on the host")
     vocabulary_multiple: Count = Field(

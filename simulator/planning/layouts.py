@@ -1,0 +1,127 @@
+"""The best layouts of a scenario by time, cost or energy of a step, and why each loses to the best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from kernels.packs import Step
+from simulator.accounting.rates import prices
+from simulator.errors import UserError
+from simulator.performance.estimate import PHASES, layout_pack, packs, price
+from simulator.performance.hardware import needed
+from simulator.performance.search import Candidates, choose_layout, layout_of, main_batch, search
+from simulator.scenario import Layout, Scenario
+
+Objective = Literal["time", "cost", "energy"]
+OBJECTIVES: tuple[Objective, ...] = ("time", "cost", "energy")
+_LABELS = {
+    "gemm_s": "matrix products", "attention_s": "attention", "memory_s": "memory-bound operators", "launch_s": "kernel launches",
+    "optimizer_s": "optimizer", "offload_s": "offload", "tensor_s": "tensor-parallel collectives",
+    "context_s": "context-parallel collectives", "expert_s": "expert all-to-alls", "pipeline_s": "pipeline transfers",
+    "data_s": "data-parallel collectives", "bubble_s": "pipeline bubble and imbalance",
+}
+
+
+@dataclass(frozen=True)
+class LayoutChoice:
+    """One layout and what a step of it takes, for the whole job.
+
+    Attributes
+    ----------
+    layout : Layout
+        As a scenario takes it.
+    step : Step
+        Phases on the mean accelerator, s.
+    time_s, energy_j, cost_usd : float
+        One step: wall time before stragglers; energy of accelerators, hosts and network at the meter; rent, or capital and
+        electricity. Energy and cost are NaN where they were not asked for and the scenario or catalog cannot give them.
+    memory_bytes : float
+        On the fullest accelerator.
+    loses : str
+        What makes it worse than the best; empty for the best.
+    """
+
+    layout: Layout
+    step: Step
+    time_s: float
+    energy_j: float
+    cost_usd: float
+    memory_bytes: float
+    loses: str
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best layouts, best first, and how many were looked at."""
+
+    choices: tuple[LayoutChoice, ...]
+    legal: int
+    fitting: int
+
+
+def rank_layouts(scenario: Scenario, by: Objective = "time", top: int = 10) -> Ranking:
+    """Return the best layouts of a scenario's model, cluster and main batch.
+
+    Raises
+    ------
+    UserError
+        Nothing fits in memory; or `by` asks for energy or cost and a price, power or PUE is not known.
+    """
+    wanted = by != "time"
+    found = search(scenario, energy=wanted or _knows_power(scenario))
+    if not np.isfinite(found.times_s).any():
+        choose_layout(scenario)  # raises, and says what would help
+    energies_j, costs_usd = _job(scenario, found, strict=wanted)
+    key = {"time": found.times_s, "cost": costs_usd, "energy": energies_j}[by]
+    fits = np.flatnonzero(np.isfinite(found.times_s))
+    order = fits[np.lexsort((found.memories_bytes[fits], found.times_s[fits], key[fits]))][:top]
+    choices: list[LayoutChoice] = []
+    for i in order:
+        layout = layout_of(found.layouts[i])
+        step, _ = price(packs(scenario, main_batch(scenario)),
+                        layout_pack(layout, scenario.cluster.accelerators, scenario.model.layers))
+        best = choices[0] if choices else None
+        choices.append(LayoutChoice(layout, step, float(found.times_s[i]), float(energies_j[i]), float(costs_usd[i]),
+                                    float(found.memories_bytes[i]), "" if best is None else why_it_loses(step, best.step)))
+    return Ranking(tuple(choices), found.times_s.size, fits.size)
+
+
+def _knows_power(scenario: Scenario) -> bool:
+    accelerator = scenario.cluster.accelerator
+    return accelerator.tdp_w is not None and accelerator.idle_power_w is not None
+
+
+def _job(scenario: Scenario, found: Candidates, *, strict: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return joules and dollars of a step of the whole job, NaN where they are unknown and not `strict`."""
+    cluster, accelerator = scenario.cluster, scenario.cluster.accelerator
+    try:
+        pue = scenario.facility.effective_pue
+        if pue is None:
+            raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
+        around_w = needed(accelerator, "host_power_w") / accelerator.accelerators_per_node
+        around_w += cluster.fabric.power_w if cluster.nodes > 1 else 0.0
+        energies_j = (found.energies_j + around_w * found.times_s) * cluster.accelerators * pue
+        capital_usd_per_s, usd_per_j = prices(scenario)
+        costs_usd = capital_usd_per_s * cluster.accelerators * found.times_s
+        return energies_j, costs_usd + usd_per_j * energies_j if usd_per_j > 0.0 else costs_usd
+    except UserError:
+        if strict:
+            raise
+        unknown = np.full(found.times_s.shape, np.nan)
+        return unknown, unknown
+
+
+def why_it_loses(step: Step, best: Step) -> str:
+    """Return the phases in which a step takes longer than the best one, largest first, and what it gains against that."""
+    changes = {name: getattr(step, name) - getattr(best, name) for name in PHASES}
+    scale = best.time_s
+    worse = [f"{_LABELS[name]} +{value / scale:.1%}" for name, value in sorted(changes.items(), key=lambda kv: -kv[1])
+             if value > 0.001 * scale][:2]
+    better = [f"{_LABELS[name]} {value / scale:.1%}" for name, value in sorted(changes.items(), key=lambda kv: kv[1])
+              if value < -0.001 * scale][:1]
+    if not worse:
+        return "the same time" if not better else f"only {better[0]}"
+    return ", ".join(worse) + (f", against {better[0]}" if better else "")

@@ -1,0 +1,76 @@
+"""What `clustercost validate` does: tables to stdout, files whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from simulator.errors import UserError
+from simulator.files import check_picture, write_whole
+
+
+def write_predictions(cases: Path, output: Path) -> None:
+    """Write predictions for the rows of a CSV."""
+    from simulator.validation.throughput import predictions_csv
+
+    text = predictions_csv(cases)
+    write_whole(output, lambda file: file.write_text(text, encoding="utf-8"))
+    print(f"wrote {output}")
+
+
+def write_document(scenarios: Path | None, output: Path, trials: int) -> None:
+    """Write the validation document, and its picture beside it."""
+    from simulator.validation.document import validation_document
+
+    if scenarios is None:
+        raise UserError("--output needs --cases FILE or --scenarios FOLDER")
+    text = validation_document(scenarios, trials)
+    write_scatter(None, output.with_suffix(".png"))
+    write_whole(output, lambda file: file.write_text(text, encoding="utf-8"))
+    print(f"wrote {output}")
+
+
+def write_scatter(cases: Path | None, plot: Path) -> None:
+    """Write the scatter plot of the rows of a CSV, or of the shipped ones."""
+    kind = check_picture(plot)
+    from simulator.validation.scatter import save_scatter
+    from simulator.validation.throughput import read_cases
+
+    found = read_cases(cases)
+    write_whole(plot, lambda file: save_scatter(found, file, kind))
+    print(f"wrote {plot}")
+
+
+def show_calibration(cases: Path | None, as_json: bool) -> None:
+    """Print the efficiencies fitted to the rows of a CSV, or to the shipped ones, with errors fitted and held out."""
+    from simulator.validation.calibration import fit_all
+    from simulator.validation.document import calibration_table
+    from simulator.validation.throughput import read_cases, statistics
+
+    fits = fit_all(read_cases(cases))
+    if as_json:
+        print(json.dumps([{"generation": fit.generation, "era": fit.era.name,
+                           **{name: getattr(fit.era, name) for name in fit.fitted}, "at_bounds": fit.at_bounds,
+                           "statistics": statistics(fit.errors), "held_out": fit.held_out} for fit in fits], indent=2))
+    else:
+        print(calibration_table(fits))
+
+
+def show_errors(cases: Path | None, scenarios: Path | None, trials: int, as_json: bool) -> None:
+    """Print every row's error, the statistics of every group, and whole runs where a folder of scenarios is given."""
+    from simulator.validation.calibration import errors
+    from simulator.validation.document import run_table
+    from simulator.validation.runs import compare_runs
+    from simulator.validation.throughput import groups, pair_table, read_cases, row_table, statistics, summary_table
+
+    rows = read_cases(cases)
+    found = errors(rows)
+    outcomes = compare_runs(scenarios, trials) if scenarios is not None else []
+    if as_json:
+        print(json.dumps({
+            "step_times": {case.id: float(error) for case, error in zip(rows, found, strict=True)},
+            "statistics": {name: statistics(found[mine]) for name, mine in groups(rows).items()},
+            "runs": [{**vars(o), "error": o.error} for o in outcomes]}, indent=2))
+        return
+    print("\n\n".join([row_table(rows), pair_table(rows), *([run_table(outcomes)] if outcomes else []),
+                       summary_table(rows, found)]))
