@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import subprocess
 import sys
@@ -9,11 +10,14 @@ from collections.abc import Callable
 from statistics import median
 from time import perf_counter
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cases import bare_loop, mean_interruptions, reference_stream, scenario
+from benchmarks.cases import bare_loop, large_search, many_layouts, mean_interruptions, reference_stream, scenario
+from kernels.bulk import price_layouts
 from simulator.montecarlo.trials import Trials
+from simulator.performance.search import FREE, search
 
 ROUNDS = 5
 # The command itself may not be installed where the repository is used in place.
@@ -33,6 +37,23 @@ def rates_per_s(calls: tuple[Callable[[int], object], ...], count: int) -> list[
                 call(i)
             found.append(count / (perf_counter() - start_s))
     return [median(found) for found in rounds]
+
+
+def layouts_per_s(count: int = 50_000) -> float:
+    """Return layouts of a 1 T-parameter model fully priced a second, on one core, median of rounds."""
+    rows, found = many_layouts(count)
+    out = np.empty(count), np.empty(count), np.empty(count)
+    price_layouts(*found, FREE, rows[:1], math.inf, *(o[:1] for o in out))
+    (rate,) = rates_per_s((lambda i: price_layouts(*found, FREE, rows, math.inf, *out),), 1)
+    return rate * count
+
+
+def search_s() -> tuple[float, int]:
+    """Return the time of the whole layout search for 175 B on 1,024 accelerators, warm, and the layouts it looks at."""
+    case = large_search("gpt3-175b", 1024)
+    found = search(case)
+    (rate,) = rates_per_s((lambda i: search(case),), 1)
+    return 1.0 / rate, found.times_s.size
 
 
 def help_s() -> float:
@@ -70,6 +91,9 @@ def main() -> None:
     table.add_row(f"bare SimPy loops per second ({failures} x two timeouts)", f"{bare_rate:,.0f}")
     table.add_row("time of a trial over a bare loop", f"{bare_rate / rate:.2f}")
     table.add_row("peak memory", f"{memory / 2**20:,.0f} MiB")
+    table.add_row("layouts per second, one core, 1 T parameters", f"{layouts_per_s():,.0f}")
+    seconds, layouts = search_s()
+    table.add_row(f"layout search, 175 B on 1,024 ({layouts:,} layouts)", f"{seconds:.3f} s")
     table.add_row("clustercost --help", f"{help_s():.2f} s")
     Console().print(table)
 

@@ -14,7 +14,9 @@ from kernels.progress import Progress, advance
 from simulator.cluster import RunPlan
 from simulator.montecarlo.streams import stream
 from simulator.montecarlo.trials import Trials
-from simulator.scenario import Scenario, load_scenario
+from simulator.performance.estimate import Packs, packs
+from simulator.performance.search import main_batch, search
+from simulator.scenario import Scenario, load_scenario, scenario_from_mapping
 
 SCENARIO = Path(__file__).parent.parent / "scenarios" / "llama3-405b.yaml"
 
@@ -53,3 +55,19 @@ def advance_whole_run(plan: RunPlan) -> Progress:
     cost = plan.checkpoint
     return advance(math.inf, 0.0, 0.0, 0.0, 0.0, 0.0, plan.first_step, plan.step_s, plan.every, cost.stall_s,
                    cost.persist_s, cost.slowdown)
+
+
+def large_search(model: str, accelerators: int, accelerator: str = "a100-sxm-80gb") -> Scenario:
+    """Return a scenario whose layout is searched: a model of the catalog with a batch of 3,072 sequences of 2,048 tokens."""
+    return scenario_from_mapping({
+        "name": f"layouts of {model}", "model": model,
+        "training": {"tokens": "300 B", "batch": 3072 * 2048, "sequence": 2048, "recompute": "full"},
+        "cluster": {"accelerator": accelerator, "accelerators": accelerators},
+        "checkpoint": {"storage_bandwidth": "1 TB/s"}})
+
+
+def many_layouts(count: int) -> tuple[np.ndarray, Packs]:
+    """Return legal layouts of a 1 T-parameter model on 3,072 accelerators, repeated until there are `count`."""
+    scenario = large_search("gpt-1000b", 3072)
+    rows = search(scenario).layouts
+    return np.ascontiguousarray(np.resize(rows, (count, rows.shape[1]))), packs(scenario, main_batch(scenario))

@@ -30,7 +30,7 @@ _MICROBATCHES = (1, 2, 4, 8, 16)
 _CHUNKS = 12  # model chunks a stage at most; more only add transfers
 _MIN_CONTEXT_TOKENS = 1024  # tokens a context rank keeps at least
 _SLICE = 4096  # layouts a thread takes at once
-_FREE = PowerModel(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+FREE = PowerModel(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # where no energy is asked for
 
 
 class Candidates(NamedTuple):
@@ -93,7 +93,7 @@ def main_batch(scenario: Scenario) -> StepBatch:
     return max(step_batches(scenario.training), key=lambda b: b.steps * b.tokens_per_step)
 
 
-def price_all(rows: np.ndarray, found: Packs, capacity_bytes: float, power: PowerModel = _FREE) -> Candidates:
+def price_all(rows: np.ndarray, found: Packs, capacity_bytes: float, power: PowerModel = FREE) -> Candidates:
     """Return what a step of each layout takes; on all cores where there are many, with the same result."""
     n = rows.shape[0]
     times_s, energies_j, memories_bytes = np.empty(n), np.empty(n), np.empty(n)
@@ -118,7 +118,7 @@ def search(scenario: Scenario, *, energy: bool = False) -> Candidates:
     """
     batch = main_batch(scenario)
     rows = np.array(list(_rows(scenario, batch)), dtype=np.float64).reshape(-1, len(LayoutPack._fields))
-    power = power_model(scenario.cluster.accelerator) if energy else _FREE
+    power = power_model(scenario.cluster.accelerator) if energy else FREE
     return price_all(rows, packs(scenario, batch), scenario.cluster.accelerator.memory_bytes, power)
 
 
@@ -138,7 +138,7 @@ def choose_layout(scenario: Scenario) -> Layout:
     if not np.isfinite(found.times_s).any():
         hint = ""
         for recompute in ("selective", "full"):
-            if np.isfinite(search(_recomputing(scenario, recompute)).times_s).any():
+            if np.isfinite(search(recomputing(scenario, recompute)).times_s).any():
                 hint = f"; with training.recompute: {recompute} there is one"
                 break
         raise UserError(f"training.layout: auto finds no layout of {scenario.model.name} on "
@@ -146,7 +146,8 @@ def choose_layout(scenario: Scenario) -> Layout:
     return layout_of(found.layouts[int(np.argmin(found.times_s))])
 
 
-def _recomputing(scenario: Scenario, recompute: str) -> Scenario:
+def recomputing(scenario: Scenario, recompute: str) -> Scenario:
+    """Return the scenario with another recomputation."""
     return scenario.model_copy(update={"training": scenario.training.model_copy(update={"recompute": recompute})})
 
 
@@ -175,7 +176,7 @@ def refuse_oversize(scenario: Scenario, layout: Layout, memory: Memory) -> None:
     options: list[tuple[float, float, str]] = []
     for recompute in ("none", "selective", "full"):
         changed = recompute != scenario.training.recompute
-        for distance, time_s, other in _nearest(_recomputing(scenario, recompute), layout):
+        for distance, time_s, other in _nearest(recomputing(scenario, recompute), layout):
             text = describe(other) + (f" with recompute: {recompute}" if changed else "")
             options.append((distance + changed, time_s, text))
     if options:

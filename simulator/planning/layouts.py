@@ -12,7 +12,7 @@ from simulator.accounting.rates import prices
 from simulator.errors import UserError
 from simulator.performance.estimate import PHASES, layout_pack, packs, price
 from simulator.performance.hardware import needed
-from simulator.performance.search import Candidates, choose_layout, layout_of, main_batch, search
+from simulator.performance.search import Candidates, choose_layout, layout_of, main_batch, recomputing, search
 from simulator.scenario import Layout, Scenario
 
 Objective = Literal["time", "cost", "energy"]
@@ -55,11 +55,12 @@ class LayoutChoice:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The best layouts, best first, and how many were looked at."""
+    """The best layouts, best first; how many were looked at; and the best step with other recomputation, s (inf: none fits)."""
 
     choices: tuple[LayoutChoice, ...]
     legal: int
     fitting: int
+    recomputing_s: dict[str, float]
 
 
 def rank_layouts(scenario: Scenario, by: Objective = "time", top: int = 10) -> Ranking:
@@ -86,7 +87,9 @@ def rank_layouts(scenario: Scenario, by: Objective = "time", top: int = 10) -> R
         best = choices[0] if choices else None
         choices.append(LayoutChoice(layout, step, float(found.times_s[i]), float(energies_j[i]), float(costs_usd[i]),
                                     float(found.memories_bytes[i]), "" if best is None else why_it_loses(step, best.step)))
-    return Ranking(tuple(choices), found.times_s.size, fits.size)
+    others = [name for name in ("none", "selective", "full") if name != scenario.training.recompute]
+    recomputing_s = {name: float(search(recomputing(scenario, name)).times_s.min()) for name in others}
+    return Ranking(tuple(choices), found.times_s.size, fits.size, recomputing_s)
 
 
 def _knows_power(scenario: Scenario) -> bool:

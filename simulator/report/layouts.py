@@ -25,7 +25,8 @@ def ranking_json(ranking: Ranking) -> dict[str, Any]:
     def known(value: float) -> float | None:
         return None if math.isnan(value) else value
 
-    return {"legal": ranking.legal, "fitting": ranking.fitting, "layouts": [
+    others = {name: None if math.isinf(value) else value for name, value in ranking.recomputing_s.items()}
+    return {"legal": ranking.legal, "fitting": ranking.fitting, "best_step_time_s_recomputing": others, "layouts": [
         {"layout": c.layout.to_file(), "step_time_s": c.time_s, "energy_j": known(c.energy_j), "cost_usd": known(c.cost_usd),
          "memory_bytes": c.memory_bytes, "loses": c.loses} for c in ranking.choices]}
 
@@ -43,5 +44,8 @@ def ranking_view(scenario: Scenario, ranking: Ranking, by: Objective) -> Group:
         table.add_row(f"{i}", *(f"{n}" for n in sizes), zero, f"{c.time_s:.4g}", f"{c.time_s / best.time_s - 1.0:+.1%}",
                       _shown(c.energy_j, 3.6e6), _shown(c.cost_usd), f"{c.memory_bytes / _GIB:.1f}")
     reasons = [Text(f"{i}: {c.loses}") for i, c in enumerate(ranking.choices[1:], start=2)]
+    others = ", ".join(f"{name}: " + ("nothing fits" if math.isinf(value) else f"{value:.4g} s ({value / best.time_s - 1.0:+.1%})")
+                       for name, value in ranking.recomputing_s.items())
     heading = [Text("\nWhy each loses to the first (share of the best step):", style="bold")] if reasons else []
-    return Group(table, *heading, *reasons, Text(f"\nlayout: {describe(best.layout)}"))
+    return Group(table, *heading, *reasons, Text(f"\nFastest with another recompute: {others}"),
+                 Text(f"layout: {describe(best.layout)}"))
