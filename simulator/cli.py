@@ -186,7 +186,7 @@ def catalog(
 @app.command()
 def plan(
     file: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
-    layout: Annotated[bool, typer.Option("--layout", help="Rank the layouts of the scenario's model, cluster and batch.")] = False,
+    layout: Annotated[bool, typer.Option("--layout", help="Rank the layouts of its model, cluster and batch.")] = False,
     by: Annotated[str, typer.Option(help="What is least: time, cost or energy.")] = "time",
     top: Annotated[int, typer.Option(min=1, help="Layouts to show.")] = 10,
     as_json: Json = False,
@@ -221,7 +221,7 @@ def validate(
     output: Annotated[Path | None, typer.Option(
         "--output", "-o", help="With --cases: predictions as CSV. With --scenarios: the validation document.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Scatter plot of the rows: .png, .svg or .pdf.")] = None,
-    calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit the efficiencies again, leave out sources in turn.")] = False,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit the efficiencies again, and leave out sources.")] = False,
     trials: Annotated[int, typer.Option(min=1, help="Trials of each run.")] = 100,
     as_json: Json = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from kernels.step import step_time
 from kernels.stragglers import slowdown
 from kernels.transformer import Architecture
 from simulator.errors import UserError
-from simulator.performance.hardware import device, generation, needed, network, peak_flops_per_s, power_model
+from simulator.performance.hardware import device, generation, knows_power, needed, network, peak_flops_per_s, power_model
 from simulator.scenario import Layout, Scenario
 from simulator.workload import StepBatch, architecture, recipe_pack, step_batches
 
@@ -40,7 +41,7 @@ class StepEstimate:
     memory : Memory
         Bytes by term on the fullest accelerator.
     energy : StepEnergy
-        Joules of one accelerator by kind of phase.
+        Joules of one accelerator by kind of phase; NaN where the catalog lacks its power.
     straggler_factor : float
         Slowest of all over the mean: wall time of a step is step.time_s x this.
     mfu, hfu : float
@@ -163,7 +164,9 @@ def estimate_steps(scenario: Scenario) -> tuple[StepEstimate, ...]:
 def _estimate(scenario: Scenario, layout: Layout, pack: LayoutPack, batch: StepBatch, step: Step, memory: Memory
               ) -> StepEstimate:
     cluster = scenario.cluster
-    energy = StepEnergy(*step_energy(power_model(cluster.accelerator), step))
+    energy = StepEnergy(math.nan, math.nan, math.nan)
+    if knows_power(cluster.accelerator):
+        energy = StepEnergy(*step_energy(power_model(cluster.accelerator), step))
     peak = peak_flops_per_s(cluster.accelerator, mfu_precision(scenario.training.precision))
     if pack.data * pack.tensor * pack.pipeline * pack.context != cluster.accelerators:
         raise UserError(f"training.layout: uses {pack.data * pack.tensor * pack.pipeline * pack.context:.0f} accelerators; "

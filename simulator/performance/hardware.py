@@ -51,8 +51,7 @@ def clock_share(accelerator: AcceleratorRecord, g: GenerationRecord) -> float:
     draw more than the limit lower the clock until they draw just that, so a 500 W H100 is slower than a 700 W one.
     """
     reference = catalog.load("accelerators", g.reference)
-    limits = (accelerator.tdp_w, accelerator.idle_power_w, reference.tdp_w, reference.idle_power_w)
-    if None in limits:
+    if not (knows_power(accelerator) and knows_power(reference)):
         return 1.0
     peak = peak_flops_per_s(accelerator, "bf16") / peak_flops_per_s(reference, "bf16")
     above = (needed(accelerator, "tdp_w") - needed(accelerator, "idle_power_w")) / (
@@ -105,6 +104,11 @@ def network(accelerator: AcceleratorRecord, fabric: FabricRecord, accelerators: 
         pod=float(fabric.pod_nodes * per_node),
         oversubscription=fabric.oversubscription,
     )
+
+
+def knows_power(accelerator: AcceleratorRecord) -> bool:
+    """Return whether the catalog has the accelerator's power at idle and at its limit."""
+    return accelerator.tdp_w is not None and accelerator.idle_power_w is not None
 
 
 def power_model(accelerator: AcceleratorRecord) -> PowerModel:

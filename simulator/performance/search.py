@@ -1,8 +1,9 @@
 """The layout search: every legal layout, priced in bulk; and the message when one does not fit.
 
 Legal: tensor divides heads and stays in a scale-up domain; pipeline x chunks is at most the layers, and two where the end
-chunks hold embedding and head alone; interleaving has a microbatch for every stage; context divides the sequence; experts divide evenly; every data rank has a microbatch. The
-overlap, schedule and method settings that are no sizes take the defaults of a scenario's layout.
+chunks hold embedding and head alone; interleaving has a microbatch for every stage; context divides the sequence; experts
+divide evenly; every data rank has a microbatch. The overlap, schedule and method settings that are no sizes take the defaults
+of a scenario's layout.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def _variants(sizes: LayoutPack, experts: list[int], sequences: float, layers: i
     for microbatch in (b for b in _MICROBATCHES if sequences >= sizes.data * b):
         count = math.ceil(sequences / (sizes.data * microbatch))
         interleaved = sizes.pipeline > 1.0 and count >= sizes.pipeline
-        chunks = [c for c in _divisors(stage, _CHUNKS) if c == 1 or (interleaved and sizes.pipeline * c <= layers + 2)]  # end chunks may be empty
+        chunks = [c for c in _divisors(stage, _CHUNKS) if c == 1 or (interleaved and sizes.pipeline * c <= layers + 2)]
         for chunk in chunks:
             for expert in experts:
                 for zero, shard in shards:
@@ -127,9 +128,9 @@ def layout_of(row: np.ndarray) -> Layout:
     p = LayoutPack(*(float(x) for x in row))
     chunks = int(p.chunks)
     return Layout(tensor=int(p.tensor), pipeline=int(p.pipeline), virtual_pipeline=chunks, context=int(p.context),
-                  expert=int(p.expert), data=int(p.data), microbatch=int(p.microbatch), zero=cast(Literal[0, 1, 2, 3], int(p.zero)),
-                  shard=int(p.shard), schedule="interleaved" if chunks > 1 else "1f1b",
-                  sequence_parallel=p.sequence_parallel > 0.0 or p.tensor <= 1.0)
+                  expert=int(p.expert), data=int(p.data), microbatch=int(p.microbatch),
+                  zero=cast(Literal[0, 1, 2, 3], int(p.zero)), shard=int(p.shard),
+                  schedule="interleaved" if chunks > 1 else "1f1b", sequence_parallel=p.sequence_parallel > 0.0 or p.tensor <= 1.0)
 
 
 def choose_layout(scenario: Scenario) -> Layout:

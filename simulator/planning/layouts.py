@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,7 @@ from kernels.packs import Step
 from simulator.accounting.rates import prices
 from simulator.errors import UserError
 from simulator.performance.estimate import PHASES, layout_pack, packs, price
-from simulator.performance.hardware import needed
+from simulator.performance.hardware import knows_power, needed, power_model
 from simulator.performance.search import Candidates, choose_layout, layout_of, main_batch, recomputing, search
 from simulator.scenario import Layout, Scenario
 
@@ -71,11 +72,11 @@ def rank_layouts(scenario: Scenario, by: Objective = "time", top: int = 10) -> R
     UserError
         Nothing fits in memory; or `by` asks for energy or cost and a price, power or PUE is not known.
     """
-    wanted = by != "time"
-    found = search(scenario, energy=wanted or _knows_power(scenario))
+    found = search(scenario, energy=by == "energy" or knows_power(scenario.cluster.accelerator))
     if not np.isfinite(found.times_s).any():
         choose_layout(scenario)  # raises, and says what would help
-    energies_j, costs_usd = _job(scenario, found, strict=wanted)
+    energies_j = _or_unknown(_energies_j, scenario, found, asked=by == "energy")
+    costs_usd = _or_unknown(_costs_usd, scenario, found, asked=by == "cost")
     key = {"time": found.times_s, "cost": costs_usd, "energy": energies_j}[by]
     fits = np.flatnonzero(np.isfinite(found.times_s))
     order = fits[np.lexsort((found.memories_bytes[fits], found.times_s[fits], key[fits]))][:top]
@@ -92,29 +93,35 @@ def rank_layouts(scenario: Scenario, by: Objective = "time", top: int = 10) -> R
     return Ranking(tuple(choices), found.times_s.size, fits.size, recomputing_s)
 
 
-def _knows_power(scenario: Scenario) -> bool:
-    accelerator = scenario.cluster.accelerator
-    return accelerator.tdp_w is not None and accelerator.idle_power_w is not None
-
-
-def _job(scenario: Scenario, found: Candidates, *, strict: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return joules and dollars of a step of the whole job, NaN where they are unknown and not `strict`."""
-    cluster, accelerator = scenario.cluster, scenario.cluster.accelerator
+def _or_unknown(price: Callable[[Scenario, Candidates], np.ndarray], scenario: Scenario, found: Candidates, *, asked: bool
+                ) -> np.ndarray:
+    """Return a price of each layout, NaN where scenario and catalog cannot give it and it was not asked for."""
     try:
-        pue = scenario.facility.effective_pue
-        if pue is None:
-            raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
-        around_w = needed(accelerator, "host_power_w") / accelerator.accelerators_per_node
-        around_w += cluster.fabric.power_w if cluster.nodes > 1 else 0.0
-        energies_j = (found.energies_j + around_w * found.times_s) * cluster.accelerators * pue
-        capital_usd_per_s, usd_per_j = prices(scenario)
-        costs_usd = capital_usd_per_s * cluster.accelerators * found.times_s
-        return energies_j, costs_usd + usd_per_j * energies_j if usd_per_j > 0.0 else costs_usd
+        return price(scenario, found)
     except UserError:
-        if strict:
+        if asked:
             raise
-        unknown = np.full(found.times_s.shape, np.nan)
-        return unknown, unknown
+        return np.full(found.times_s.shape, np.nan)
+
+
+def _energies_j(scenario: Scenario, found: Candidates) -> np.ndarray:
+    """Return joules of a step of the whole job at the meter: accelerators, hosts and network, times PUE."""
+    cluster, accelerator = scenario.cluster, scenario.cluster.accelerator
+    if not knows_power(accelerator):
+        power_model(accelerator)  # raises, and says which value is missing
+    pue = scenario.facility.effective_pue
+    if pue is None:
+        raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
+    around_w = needed(accelerator, "host_power_w") / accelerator.accelerators_per_node
+    around_w += cluster.fabric.power_w if cluster.nodes > 1 else 0.0
+    return np.asarray((found.energies_j + around_w * found.times_s) * cluster.accelerators * pue)
+
+
+def _costs_usd(scenario: Scenario, found: Candidates) -> np.ndarray:
+    """Return dollars of a step of the whole job: rent, or capital and electricity."""
+    capital_usd_per_s, usd_per_j = prices(scenario)
+    costs_usd = capital_usd_per_s * scenario.cluster.accelerators * found.times_s
+    return np.asarray(costs_usd + usd_per_j * _energies_j(scenario, found) if usd_per_j > 0.0 else costs_usd)
 
 
 def why_it_loses(step: Step, best: Step) -> str:

@@ -44,8 +44,9 @@ def ranking_view(scenario: Scenario, ranking: Ranking, by: Objective) -> Group:
         table.add_row(f"{i}", *(f"{n}" for n in sizes), zero, f"{c.time_s:.4g}", f"{c.time_s / best.time_s - 1.0:+.1%}",
                       _shown(c.energy_j, 3.6e6), _shown(c.cost_usd), f"{c.memory_bytes / _GIB:.1f}")
     reasons = [Text(f"{i}: {c.loses}") for i, c in enumerate(ranking.choices[1:], start=2)]
-    others = ", ".join(f"{name}: " + ("nothing fits" if math.isinf(value) else f"{value:.4g} s ({value / best.time_s - 1.0:+.1%})")
-                       for name, value in ranking.recomputing_s.items())
+    others = ", ".join(
+        f"{name}: nothing fits" if math.isinf(value) else f"{name}: {value:.4g} s ({value / best.time_s - 1.0:+.1%})"
+        for name, value in ranking.recomputing_s.items())
     heading = [Text("\nWhy each loses to the first (share of the best step):", style="bold")] if reasons else []
     return Group(table, *heading, *reasons, Text(f"\nFastest with another recompute: {others}"),
                  Text(f"layout: {describe(best.layout)}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -33,7 +34,8 @@ def step_json(scenario: Scenario, estimates: tuple[StepEstimate, ...]) -> list[d
             "dimensions": {d.name: {key: value for key, value in vars(d).items() if key != "name"}
                            for d in dimensions(scenario, e)},
             "schedule": _schedule_json(step_schedule(scenario, e), e),
-            "memory_bytes": e.memory._asdict(), "energy_per_accelerator_j": e.energy._asdict(),
+            "memory_bytes": e.memory._asdict(),
+            "energy_per_accelerator_j": {k: None if math.isnan(v) else v for k, v in e.energy._asdict().items()},
             "tokens_per_s": e.batch.tokens_per_step / e.step_time_s, "layout": e.layout.to_file(),
         }
         for e in estimates

@@ -15,8 +15,9 @@ from simulator.validation.rows import Case
 
 FITTED = ("gemm_efficiency", "attention_efficiency", "fp8_efficiency")
 _LOW, _HIGH = {"gemm_efficiency": 0.3, "attention_efficiency": 0.05, "fp8_efficiency": 0.4}, 1.0
-# Constants of a generation that are not fitted, and the values tried instead to show what they matter.
-TRIED = {"fill_depth": (200.0, 400.0), "overlap_cost": (0.3, 0.7), "softmax_depth": (0.0, 30.0)}
+# Constants of a generation or era that are not fitted, and the values tried instead to show what they matter.
+TRIED = {"fill_depth": (200.0, 400.0), "overlap_cost": (0.3, 0.7), "softmax_depth": (0.0, 30.0),
+         "memory_efficiency": (0.75, 0.95)}
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def sensitivity(cases: list[Case]) -> list[tuple[str, float, float]]:
         for value in values:
             all_errors = []
             for g, era, rows in eras_with_rows(cases):
-                changed = g.model_copy(update={name: value})
-                all_errors.append(errors(rows, calibrate(rows, era, changed), changed))
+                ours = g.model_copy(update={name: value} if name in type(g).model_fields else {})
+                its = era.model_copy(update={name: value} if name in type(era).model_fields else {})
+                all_errors.append(errors(rows, calibrate(rows, its, ours), ours))
             found.append((name, value, float(np.abs(np.concatenate(all_errors)).mean())))
     return found
