@@ -1,11 +1,12 @@
-"""Published models as kernel inputs, and devices and networks that the tests share."""
+"""Published models as kernel inputs; device, network, recipes and layouts that the tests share."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from kernels.collectives import Network
-from kernels.step import Device, Layout, Recipe
+from hypothesis import strategies as st
+
+from kernels.packs import Device, Layout, Network, Recipe, Step
 from kernels.transformer import Architecture
 
 EMPTY = dict.fromkeys(Architecture._fields, 0.0)
@@ -51,21 +52,82 @@ MODELS = {
 }  # fmt: skip
 
 DEVICE = Device(
-    gemm_flops_per_s=700e12, gemm_flops_per_s_16=600e12, attention_flops_per_s=400e12, gemm_half_depth=300.0,
-    memory_bytes_per_s=2.8e12, launch_latency_s=4e-6,
+    gemm_flops_per_s=700e12, gemm_flops_per_s_16=600e12, attention_flops_per_s=400e12, memory_bytes_per_s=2.8e12,
+    launch_latency_s=2e-6, host_latency_s=6e-6, fill_depth=300.0, softmax_depth=30.0, processors=132.0, overlap_cost=0.2,
+    host_link_bytes_per_s=50e9,
 )  # fmt: skip
 NETWORK = Network(
-    domain=8.0, scale_up_bytes_per_s=360e9, scale_up_latency_s=3e-6, nic_bytes_per_s=45e9, nic_latency_s=8e-6,
-    pod=256.0, oversubscription=7.0,
+    domain=8.0, scale_up_bytes_per_s=360e9, scale_up_latency_s=3e-6, torus=0.0, scale_up_reduces=0.0, nic_bytes_per_s=45e9,
+    nic_latency_s=8e-6, nic_reduces=0.0, leaf=64.0, leaf_oversubscription=1.0, pod=256.0, oversubscription=7.0,
 )  # fmt: skip
+RATES = ("gemm_flops_per_s", "gemm_flops_per_s_16", "attention_flops_per_s", "memory_bytes_per_s", "host_link_bytes_per_s")
+DEVICE_LATENCIES = ("launch_latency_s", "host_latency_s")
+BANDWIDTHS = ("scale_up_bytes_per_s", "nic_bytes_per_s")
+LATENCIES = ("scale_up_latency_s", "nic_latency_s")
+AGAIN = tuple(name for name in Recipe._fields if name.startswith("again_"))
+OVERLAPS = tuple(name for name in Layout._fields if name.startswith("overlap_"))
+NONE = dict.fromkeys((*AGAIN, "input_only"), 0.0)
+SELECTIVE = NONE | {"again_pointwise": 1.0}
+FULL = dict.fromkeys(NONE, 1.0)
+PLAIN = {
+    "sequences": 512.0, "sequence": 4096.0, "element_bytes": 2.0, "kept_bytes": 2.0, "flash": 1.0, "fusion": 1.0,
+    "loss_bytes": 8.0, "scaling_bytes": 0.0, "gradient_bytes": 4.0, "gather_bytes": 2.0, "optimizer_traffic_bytes": 30.0,
+    "optimizer_state_bytes": 8.0, "optimizer_flops": 0.0, "activation_offload": 0.0, "optimizer_offload": 0.0,
+    "vocabulary_multiple": 1.0, "expert_load": 1.0,
+}  # fmt: skip
+# Seconds of a step that add up to its time: all fields between the time and the FLOPs.
+PHASES = Step._fields[1 : Step._fields.index("model_flops")]
+SIZES = ("tensor", "pipeline", "chunks", "context", "expert", "data", "microbatch")
 
 
 def recipe(**fields: float) -> Recipe:
-    values: dict[str, Any] = {"sequences": 512.0, "sequence": 4096.0, "element_bytes": 2.0, "recompute": 0.0, "flash": 1.0}
+    """Return a bf16 recipe with fused attention, kernels fused by hand, Adam, and nothing computed again."""
+    values: dict[str, Any] = NONE | PLAIN
     return Recipe(**(values | fields))
 
 
 def layout(**fields: float) -> Layout:
-    values: dict[str, Any] = dict.fromkeys(Layout._fields, 1.0)
-    values |= {"zero": 0.0, "sequence_parallel": 0.0, "overlap_data": 0.0, "overlap_expert": 0.0}
+    """Return a layout; what is not given is 1 for a size, and off otherwise."""
+    values: dict[str, Any] = {name: float(name in SIZES) for name in Layout._fields}
     return Layout(**(values | fields))
+
+
+def faster(d: Device, gain: float, *rates: str) -> Device:
+    """Return a device whose rates (all of them where none is named) are `gain` times as high, its latencies unchanged."""
+    return d._replace(**{name: getattr(d, name) * gain for name in rates or RATES})
+
+
+flags = st.sampled_from([0.0, 1.0])
+powers = st.integers(0, 3).map(lambda e: float(2**e))
+names = st.sampled_from(sorted(MODELS))
+gains = st.floats(1.0, 10.0)
+shares = st.sampled_from([0.0, 0.5, 1.0])
+partial = st.builds(lambda *again: NONE | dict(zip(AGAIN, again, strict=True)), *[flags] * len(AGAIN))
+recipes = st.builds(
+    lambda again, **fields: recipe(**(again | fields)),
+    st.one_of(st.sampled_from([NONE, SELECTIVE, FULL]), partial),
+    sequences=st.sampled_from([64.0, 512.0, 2048.0]), sequence=st.sampled_from([1024.0, 8192.0]),
+    kept_bytes=st.sampled_from([1.0, 2.0]), flash=flags, fusion=st.sampled_from([0.0, 1.0, 2.0]),
+    loss_bytes=st.sampled_from([8.0, 28.0]), scaling_bytes=st.sampled_from([0.0, 6.0]),
+    gradient_bytes=st.sampled_from([2.0, 4.0]), gather_bytes=st.sampled_from([1.0, 2.0]),
+    optimizer_traffic_bytes=st.sampled_from([18.0, 30.0]), optimizer_state_bytes=st.sampled_from([0.0, 8.0]),
+    optimizer_flops=st.sampled_from([0.0, 1e5]), activation_offload=shares, optimizer_offload=flags,
+    vocabulary_multiple=st.sampled_from([1.0, 128.0]), expert_load=st.sampled_from([1.0, 1.4]),
+)  # fmt: skip
+
+
+def _possible(lay: Layout) -> Layout:
+    """Return the nearest layout that a scenario may ask for."""
+    if lay.pipeline <= 1.0:
+        return lay._replace(chunks=1.0, zero_bubble=0.0, first_layers=0.0, last_layers=0.0)
+    return lay._replace(chunks=1.0) if lay.zero_bubble > 0.0 else lay
+
+
+layouts = st.builds(
+    Layout, tensor=powers, pipeline=powers, chunks=st.sampled_from([1.0, 2.0]), context=powers, expert=powers,
+    data=st.sampled_from([8.0, 64.0]), microbatch=st.sampled_from([1.0, 2.0]), zero=st.sampled_from([0.0, 1.0, 2.0, 3.0]),
+    shard=st.sampled_from([0.0, 4.0]), first_layers=st.sampled_from([0.0, 1.0]), last_layers=st.sampled_from([0.0, 1.0]),
+    zero_bubble=flags, context_method=st.sampled_from([0.0, 1.0, 2.0]), sequence_parallel=flags, overlap_tensor=shares,
+    overlap_context=shares, overlap_expert=shares, overlap_data=shares, overlap_pipeline=shares,
+    expert_nodes=st.sampled_from([0.0, 1.0, 4.0]),
+).map(_possible)  # fmt: skip

@@ -13,28 +13,28 @@ from kernels.memory import memory_bytes
 from kernels.progress import advance
 from kernels.step import step_time
 from kernels.stragglers import slowdown
-from tests.kernels.kernel_models import DEVICE, MODELS, NETWORK, layout, recipe
+from tests.kernels.kernel_models import DEVICE, FULL, MODELS, NETWORK, NONE, SELECTIVE, layout, recipe
 
 
 def results() -> dict[str, list[str]]:
     """Return results by name of kernel."""
     found: dict[str, list[float]] = {"step_time": [], "advance": [], "other": []}
-    for a, recompute, flash, zero in itertools.product(MODELS.values(), (0.0, 1.0, 2.0), (0.0, 1.0), (1.0, 3.0)):
-        r = recipe(recompute=recompute, flash=flash)
+    for a, again, flash, zero in itertools.product(MODELS.values(), (NONE, SELECTIVE, FULL), (0.0, 1.0), (1.0, 3.0)):
+        r = recipe(flash=flash, fusion=2.0 * flash, scaling_bytes=6.0 * flash, activation_offload=0.5 * flash, **again)
         for lay in (
-            layout(data=8.0, zero=zero),
+            layout(data=8.0, zero=zero, shard=4.0, overlap_data=0.5),
             layout(tensor=8.0, pipeline=4.0, chunks=2.0, context=2.0, expert=4.0, data=16.0, zero=zero, overlap_data=1.0),
             layout(pipeline=16.0, expert=8.0, data=8.0, zero=zero, sequence_parallel=1.0, overlap_expert=1.0),
-        ):
+            layout(tensor=2.0, context=4.0, data=8.0, zero=zero, sequence_parallel=1.0, context_method=1.0, overlap_tensor=1.0,
+                   overlap_context=1.0),
+        ):  # fmt: skip
             found["step_time"] += step_time(a, DEVICE, NETWORK, r, lay)
-        found["other"] += memory_bytes(
-            a, 4.0, 2.0, 1.0, 1.0, 2.0, 8.0, zero, 1.0, 1.0, 8.0, 4096.0, 2.0, 1.5, recompute, flash
-        )
+            found["other"] += memory_bytes(a, r, lay, 8.0)
     first, step_s, every = np.array([0.0, 1e5, 3e6]), np.array([3.3, 7.1]), np.array([40.0, 70.0])
     for horizon, lost, persist in itertools.product((0.0, 1e3, 123456.7, 1e7, math.inf), (0.0, 0.3, 0.9), (0.0, 47.0)):
         found["advance"] += advance(horizon, 0.0, 0.0, 0.0, 0.0, 0.0, first, step_s, every, 1.7, persist, lost)
         found["advance"] += advance(horizon, 99990.0, 5.0, 99900.0, 99985.0, 20.0, first, step_s, every, 1.7, 47.0, lost)
-    found["other"] += [all_to_all_time_s(1e9, n, 1.0, NETWORK) for n in (8.0, 64.0, 1024.0)]
+    found["other"] += [all_to_all_time_s(1e9, 5e8, n, 1.0, NETWORK._replace(domain=64.0, torus=3.0)) for n in (8.0, 64.0, 1024.0)]
     found["other"] += [slowdown(n, 0.02, 0.01) for n in (8.0, 16384.0)]
     return {name: [float(value).hex() for value in values] for name, values in found.items()}
 

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ASK = ("from kernels.memory import shard_parameters; from kernels.transformer import Architecture; "
-       "print(shard_parameters(Architecture(*[2.0] * 28), 1.0, 2.0, 1.0)[0])")
+ASK = ("from kernels.memory import shard_parameters; from kernels.packs import Layout; "
+       "from kernels.transformer import Architecture; "
+       "print(shard_parameters(Architecture(*[2.0] * 28), Layout(*[2.0] * 20), 1.0)[0])")
 
 
 def ask(folder: Path) -> float:
@@ -23,5 +24,7 @@ def test_a_changed_callee_in_another_file_is_compiled_anew(tmp_path: Path) -> No
     shutil.copytree(ROOT / "kernels", tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
     before = ask(tmp_path)
     callee = tmp_path / "kernels" / "pipeline.py"
-    callee.write_text(callee.read_text().replace("return -(-layers // stages)", "return 7.0 * layers"))
+    source = callee.read_text()
+    callee.write_text(source.replace("return Stages(first, 0.0,", "return Stages(7.0 * layers, 0.0,"))
+    assert callee.read_text() != source
     assert ask(tmp_path) > 2.0 * before

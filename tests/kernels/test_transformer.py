@@ -10,7 +10,6 @@ from kernels.transformer import (
     Architecture,
     attended_keys,
     count_parameters,
-    layer_activation_bytes_per_token,
     model_flops_per_token,
     score_dim,
 )
@@ -178,42 +177,3 @@ def test_windows(window: float, share: float) -> None:
 def test_score_dim_of_latent_attention_is_the_mean_of_both_products() -> None:
     assert score_dim(DEEPSEEK_V3) == (192 + 128) / 2
     assert score_dim(GPT3_175B) == 128.0
-
-
-@pytest.mark.parametrize("sequence", [512.0, 2048.0])
-def test_activations_of_a_plain_gpt_are_those_of_korthikanti(sequence: float) -> None:
-    """Equation 1, s b h (34 + 5 a s / h), without the byte of each of the two dropout masks over s b h."""
-    h, heads = GPT3_175B.hidden, GPT3_175B.heads
-    bytes_per_token = layer_activation_bytes_per_token(GPT3_175B, 0.0, 0.0, 0.0, sequence, 2.0)
-    assert bytes_per_token == pytest.approx(34 * h - 2 * h + 5 * heads * sequence)
-    assert layer_activation_bytes_per_token(GPT3_175B, 0.0, 0.0, 1.0, sequence, 2.0) == pytest.approx(32 * h)
-
-
-def test_selective_recomputation_keeps_inputs_and_outputs_of_matrix_products() -> None:
-    # Two inputs of the layer's blocks, q, k, v, context, up: (2 + 3 + 1 + 4) h elements.
-    h = GPT3_175B.hidden
-    for flash in (0.0, 1.0):
-        assert layer_activation_bytes_per_token(GPT3_175B, 0.0, 1.0, flash, 2048.0, 2.0) == pytest.approx(2 * 10 * h)
-
-
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("flash", [0.0, 1.0])
-@pytest.mark.parametrize("moe", [0.0, 1.0])
-def test_more_recomputation_keeps_less(name: str, flash: float, moe: float) -> None:
-    a = MODELS[name]
-    kept = [layer_activation_bytes_per_token(a, moe, r, flash, 1024.0, 2.0) for r in (0.0, 1.0, 2.0)]
-    assert kept == sorted(kept, reverse=True)
-    assert kept[-1] == 2.0 * a.hidden
-
-
-def test_experts_keep_a_copy_of_each_routed_token() -> None:
-    a = MIXTRAL_8X7B
-    dense, routed = (layer_activation_bytes_per_token(a, moe, 1.0, 1.0, 1024.0, 2.0) for moe in (0.0, 1.0))
-    width = a.experts_per_token * a.expert_hidden
-    assert routed - dense == 2.0 * (2.0 * (width - a.ffn_hidden) + a.experts_per_token * a.hidden)
-
-
-def test_latent_attention_keeps_expanded_keys() -> None:
-    a = DEEPSEEK_V3
-    elements = 4 * a.hidden + 128 * (192 + 192 + 128) + 128 * 128 + 2 * a.ffn_hidden + a.ffn_hidden
-    assert layer_activation_bytes_per_token(a, 0.0, 0.0, 1.0, 4096.0, 2.0) == pytest.approx(2.0 * elements)
