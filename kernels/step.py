@@ -44,8 +44,9 @@ def _pipeline(a: Architecture, d: Device, net: Network, r: Recipe, lay: Layout, 
     last = stages.last * layer_s + head_s
     slowest = max(stages.first * layer_s, stages.fullest_middle * layer_s, last)
     saved = 0.0
-    if lay.zero_bubble > 0.0:
-        saved = 2.0 * (a.layers * layer.weight_gradient_s * (1.0 - 1.0 / lay.pipeline))
+    if lay.zero_bubble > 0.0:  # one gradient of weights while filling, and as many while draining as there are microbatches for
+        fills = 1.0 + min(1.0, (microbatches - 1.0) / (lay.pipeline - 1.0))
+        saved = fills * a.layers * layer.weight_gradient_s * (1.0 - 1.0 / lay.pipeline)
     rows = lay.microbatch * r.sequence / lay.context * a.hidden * r.element_bytes / lay.tensor  # each tensor rank sends a part
     one = send_time_s(rows, lay.tensor * lay.context * lay.data, net)
     exposed = 2.0 * one * (1.0 - lay.overlap_pipeline * (1.0 - d.overlap_cost))
