@@ -121,9 +121,9 @@ def all_to_all_time_s(sent_bytes: float, once_bytes: float, size: float, stride:
         outside = size - inside  # members reached through the NIC
         slow = outside
         if size * stride > net.leaf:
-            slow = max(slow, net.leaf_oversubscription * (size - members_inside(size, stride, net.leaf)))
+            slow = max(slow, net.leaf_oversubscription * (size - members_inside(size, stride, max(net.leaf, net.domain))))
         if size * stride > net.pod:
-            slow = max(slow, net.oversubscription * (size - members_inside(size, stride, net.pod)))
+            slow = max(slow, net.oversubscription * (size - members_inside(size, stride, max(net.pod, net.domain))))
         time_s = max(time_s + (sent_bytes - once_bytes) * outside / size / net.scale_up_bytes_per_s,
                      once_bytes * slow / size / net.nic_bytes_per_s)
         latency_s += net.nic_latency_s

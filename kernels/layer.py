@@ -12,7 +12,7 @@ from kernels._jit import kernel
 from kernels.collectives import all_reduce_time_s, all_to_all_time_s, gather_time_s
 from kernels.packs import Device, Layout, Network, Recipe
 from kernels.roofline import ATTENTION_BACKWARD, attention_time_s, gemm_time_s, stream_time_s
-from kernels.transformer import Architecture, attended_keys, score_dim
+from kernels.transformer import Architecture, attended_keys, score_dim, seen_keys
 
 _GRADIENT_WRITE = 8.0  # weight gradients are added to fp32 sums: read and written
 # Passes over unfused scores: scale, mask and softmax in one kernel (read, write), dropout (read, write, a byte of mask);
@@ -135,12 +135,11 @@ def _attention_core(a: Architecture, d: Device, r: Recipe, lay: Layout) -> tuple
     heads, queries = a.heads / lay.tensor, r.sequence / lay.context
     if lay.context_method >= 2.0:  # Ulysses: whole sequences of fewer heads
         heads, queries = heads / lay.context, r.sequence
-    keys = attended_keys(a, r.sequence)
     if r.flash > 0.0:
-        seen = keys - 0.5 * keys * keys / r.sequence  # causal mask: half of a full window, all of a short one
         pieces = lay.context if lay.context_method == 1.0 else 1.0
-        time_s = attention_time_s(lay.microbatch, queries, seen, pieces, heads, dim, d)
+        time_s = attention_time_s(lay.microbatch, queries, seen_keys(a, r.sequence), pieces, heads, dim, d)
         return time_s, ATTENTION_BACKWARD * time_s, 0.0, 0.0
+    keys = attended_keys(a, r.sequence)
     batch, e, rate = lay.microbatch * heads, r.element_bytes, d.gemm_flops_per_s_16
     both = gemm_time_s(batch, queries, keys, dim, rate, e, e, d) + gemm_time_s(batch, queries, dim, keys, rate, e, e, d)
     scores = e * batch * queries * keys

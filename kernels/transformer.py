@@ -139,6 +139,13 @@ def attended_keys(a: Architecture, sequence: float) -> float:
 
 
 @kernel
+def seen_keys(a: Architecture, sequence: float) -> float:
+    """Return the mean over layers and queries of the keys that the causal mask leaves: half of a full window."""
+    window = min(a.window, sequence) if a.window > 0.0 else sequence
+    return a.window_share * (window - 0.5 * window * window / sequence) + (1.0 - a.window_share) * 0.5 * sequence
+
+
+@kernel
 def model_flops_per_token(a: Architecture, sequence: float) -> float:
     """Return model FLOPs of training one token, forward and backward, without recomputation.
 

@@ -216,6 +216,12 @@ def test_without_oversubscription_leaves_and_pods_do_not_matter(
         assert collective(volume, size, stride, net) >= one * (1.0 - 1e-12)
 
 
+def test_a_domain_wider_than_a_leaf_sends_inside_over_its_links() -> None:
+    wide = FREE._replace(domain=256.0, leaf=64.0, pod=64.0, leaf_oversubscription=2.0)
+    one = all_to_all_time_s(1e9, 1e9, 512.0, 1.0, wide)
+    assert one == pytest.approx(1e9 * 2 * 256 / 512 / 45e9)
+
+
 def test_bytes_for_few_nodes_leave_the_node_once() -> None:
     """DeepSeek-V3: 8 experts on at most 4 nodes halve what NICs carry; links spread it at the other end."""
     net = FREE._replace(scale_up_bytes_per_s=450e9)

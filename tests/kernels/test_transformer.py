@@ -12,6 +12,7 @@ from kernels.transformer import (
     count_parameters,
     model_flops_per_token,
     score_dim,
+    seen_keys,
 )
 from tests.kernels.kernel_models import BIASED_MOE, DEEPSEEK_V3, GPT3_175B, LLAMA_405B, MIXTRAL_8X7B, MODELS, model
 
@@ -172,6 +173,14 @@ def test_windows(window: float, share: float) -> None:
     a = MODELS["small"]._replace(window=window, window_share=share)
     reach = [min(window or 1024, 1024) if layer < share * a.layers else 1024 for layer in range(int(a.layers))]
     assert attended_keys(a, 1024.0) == pytest.approx(sum(reach) / len(reach))
+
+
+@pytest.mark.parametrize(("window", "share"), [(0.0, 0.0), (128.0, 1.0), (128.0, 0.75), (9999.0, 0.5), (300.0, 0.25)])
+def test_the_causal_mask_leaves_what_a_count_over_queries_leaves(window: float, share: float) -> None:
+    """Keys before a query, no more than the window, in each layer; a query sees half of itself in the limit of many."""
+    a = MODELS["small"]._replace(window=window, window_share=share)
+    counts = [sum(min(i + 0.5, window if layer < share * 4 and window else 1024) for i in range(1024)) for layer in range(4)]
+    assert seen_keys(a, 1024.0) == pytest.approx(sum(counts) / 4 / 1024, rel=1e-3)
 
 
 def test_score_dim_of_latent_attention_is_the_mean_of_both_products() -> None:
