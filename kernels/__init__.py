@@ -14,12 +14,13 @@ def is_compiled() -> bool:
     """Return whether the kernels of a run lie compiled in numba's cache (or need no compiling)."""
     import numba
 
+    from kernels.bulk import price_layouts
     from kernels.progress import advance
     from kernels.step import step_time
 
     if getattr(numba.config, "DISABLE_JIT", False):
         return True
-    functions: list[Any] = [advance, step_time]
+    functions: list[Any] = [advance, step_time, price_layouts]
     return all(_has_index(function._cache) for function in functions)
 
 

@@ -12,6 +12,10 @@ import math
 from kernels._jit import kernel
 from kernels.packs import Network
 
+# What switches that reduce keep of the rate of rings: NCCL reports some 480 GB/s of bus bandwidth for all-reduce on 8 H100 with
+# NVLink SHARP and 370 with rings (FROM MEMORY), 274 and 211 GB/s of buffer, where the count of bytes alone says 360.
+IN_NETWORK_RATE = 0.75
+
 
 @kernel
 def members_inside(size: float, stride: float, reach: float) -> float:
@@ -63,18 +67,18 @@ def crossing(size: float, stride: float, inside: float, net: Network) -> float:
 def gather_time_s(buffer_bytes: float, size: float, stride: float, net: Network) -> float:
     """Return the time of an all-gather to (or a reduce-scatter from) `buffer_bytes` on each member, seconds.
 
-    Flat rings (NCCL): the slower of scale-up links and NICs sets the pace, and each member is one hop. Inside a node as many
-    rings run as there are NICs, each through its own.
+    Flat rings (NCCL): all but a member's own share goes round, the slower of scale-up links and NICs sets the pace, and each
+    member is one hop. Inside a node as many rings run as there are NICs, each through its own.
     """
     if size <= 1.0 or buffer_bytes <= 0.0:
         return 0.0
     inside = members_inside(size, stride, net.domain)
     groups = size / inside
-    time_s = (inside - 1.0) / inside * buffer_bytes / scale_up_rate(inside, net)
+    moved = (size - 1.0) / size * buffer_bytes
+    time_s = moved / scale_up_rate(inside, net) if inside > 1.0 else 0.0
     latency_s = groups * (inside - 1.0) * net.scale_up_latency_s
     if groups > 1.0:
-        outside_s = (groups - 1.0) / groups * buffer_bytes / inside / net.nic_bytes_per_s
-        time_s = max(time_s, outside_s * crossing(size, stride, inside, net))
+        time_s = max(time_s, moved / inside / net.nic_bytes_per_s * crossing(size, stride, inside, net))
         latency_s += (groups - 1.0) * net.nic_latency_s
     return time_s + latency_s
 
@@ -84,7 +88,7 @@ def all_reduce_time_s(buffer_bytes: float, size: float, stride: float, net: Netw
     """Return the time of an all-reduce, seconds: the faster of a ring, a tree, and a reduction in the switches.
 
     A tree sends the buffer up and down in about 2 log2(size) hops (Sanders, Speck, Traeff 2009: two trees use the full
-    bandwidth). Switches that reduce receive the buffer once and send the sum once, at the same time.
+    bandwidth). Switches that reduce receive the buffer once and send the sum once, at the same time, at `IN_NETWORK_RATE`.
     """
     if size <= 1.0 or buffer_bytes <= 0.0:
         return 0.0
@@ -92,10 +96,11 @@ def all_reduce_time_s(buffer_bytes: float, size: float, stride: float, net: Netw
     inside = members_inside(size, stride, net.domain)
     groups = size / inside
     rate = scale_up_rate(inside, net)
-    up_s = buffer_bytes / rate * (1.0 if net.scale_up_reduces > 0.0 else 2.0) if inside > 1.0 else 0.0
+    once = 1.0 / IN_NETWORK_RATE
+    up_s = buffer_bytes / rate * (once if net.scale_up_reduces > 0.0 else 2.0) if inside > 1.0 else 0.0
     out_s, hops_s = 0.0, 2.0 * math.log2(inside) * net.scale_up_latency_s
     if groups > 1.0:
-        out_s = (1.0 if net.nic_reduces > 0.0 else 2.0) * buffer_bytes / inside / net.nic_bytes_per_s
+        out_s = (once if net.nic_reduces > 0.0 else 2.0) * buffer_bytes / inside / net.nic_bytes_per_s
         out_s *= crossing(size, stride, inside, net)
         hops_s += 2.0 * math.log2(groups) * net.nic_latency_s
     return min(ring_s, max(up_s, out_s) + hops_s)
@@ -107,7 +112,8 @@ def all_to_all_time_s(sent_bytes: float, once_bytes: float, size: float, stride:
 
     `once_bytes` is what must leave the node where bytes for several members of another node travel once and are spread there
     over the scale-up links (DeepSeek-V3, arXiv:2412.19437, section 3.2.2); equal to `sent_bytes` where nothing is shared.
-    In a torus a byte travels a quarter of each axis on average.
+    On rails what goes to another place in another node first crosses the scale-up links to that place (NCCL's PXN, FROM
+    MEMORY). In a torus a byte travels a quarter of each axis on average.
     """
     if size <= 1.0 or sent_bytes <= 0.0:
         return 0.0
@@ -124,7 +130,8 @@ def all_to_all_time_s(sent_bytes: float, once_bytes: float, size: float, stride:
             slow = max(slow, net.leaf_oversubscription * (size - members_inside(size, stride, max(net.leaf, net.domain))))
         if size * stride > net.pod:
             slow = max(slow, net.oversubscription * (size - members_inside(size, stride, max(net.pod, net.domain))))
-        time_s = max(time_s + (sent_bytes - once_bytes) * outside / size / net.scale_up_bytes_per_s,
+        spread = sent_bytes - once_bytes + net.rails * once_bytes * (inside - 1.0) / inside
+        time_s = max(time_s + spread * outside / size / net.scale_up_bytes_per_s,
                      once_bytes * slow / size / net.nic_bytes_per_s)
         latency_s += net.nic_latency_s
     return time_s + latency_s

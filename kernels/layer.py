@@ -244,10 +244,13 @@ def layer_passes(a: Architecture, d: Device, net: Network, r: Recipe, lay: Layou
     launch = max(0.0, kernels * d.host_latency_s - products.forward_s - core - memory)
     launch_back = max(0.0, (2.5 + r.again_pointwise) * kernels * d.host_latency_s - gemm_back - core_back - memory_back)
 
-    tensor, tensor_back, tensor_bytes = _tensor(a, d, net, r, lay, tokens, products.forward_s, gemm_back)
+    tensor, tensor_back, hidden, hidden_back, tensor_bytes = _tensor(a, d, net, r, lay, tokens, products.forward_s, gemm_back)
     context, context_back, context_bytes = _context(a, net, r, lay, tokens, core, core_back)
-    expert, expert_back, expert_bytes = _expert(a, net, r, lay, tokens, moe, products.forward_s + core,
-                                                gemm_back + core_back)
+    # Experts hide behind the products that tensor parallelism leaves, not behind attention where a ring hides there.
+    beside = core if lay.overlap_context <= 0.0 else 0.0
+    beside_back = core_back if lay.overlap_context <= 0.0 else 0.0
+    expert, expert_back, expert_bytes = _expert(a, net, r, lay, tokens, moe, products.forward_s - hidden + beside,
+                                                gemm_back - hidden_back + beside_back)
     passes = Passes(Pass(products.forward_s, core, memory, launch, tensor, context, expert),
                     Pass(gemm_back, core_back, memory_back, launch_back, tensor_back, context_back, expert_back),
                     products.weight_s)
@@ -256,8 +259,8 @@ def layer_passes(a: Architecture, d: Device, net: Network, r: Recipe, lay: Layou
 
 @kernel
 def _tensor(a: Architecture, d: Device, net: Network, r: Recipe, lay: Layout, tokens: float, gemm_s: float,
-            gemm_back_s: float) -> tuple[float, float, float]:
-    """Return exposed seconds of tensor parallelism in one layer, forward and backward, and bytes sent in both.
+            gemm_back_s: float) -> tuple[float, float, float, float, float]:
+    """Return exposed and hidden seconds of tensor parallelism in one layer, forward and backward, and bytes sent in both.
 
     Two all-reduces a direction (Megatron-LM, arXiv:1909.08053); with sequence parallelism the same bytes as gathers and
     scatters, and its inputs gathered once more beside the backward products (Korthikanti et al., arXiv:2205.05198, section
@@ -265,7 +268,7 @@ def _tensor(a: Architecture, d: Device, net: Network, r: Recipe, lay: Layout, to
     (asynchronous tensor parallelism, arXiv:2410.06511, section 2.2).
     """
     if lay.tensor <= 1.0:
-        return 0.0, 0.0, 0.0
+        return 0.0, 0.0, 0.0, 0.0, 0.0
     buffer = tokens * a.hidden * r.element_bytes
     again = 0.5 * (r.again_query_key_value + r.again_output + r.again_ffn_up + r.again_ffn_down) if r.input_only > 0.0 else 0.0
     gathers = 0.0
@@ -279,7 +282,7 @@ def _tensor(a: Architecture, d: Device, net: Network, r: Recipe, lay: Layout, to
     hidden, hidden_back = min(may * forward, gemm_s), min(may * backward, gemm_back_s)
     cost = 1.0 - d.overlap_cost
     sent = (4.0 + again) * 2.0 * (lay.tensor - 1.0) / lay.tensor * buffer
-    return forward - cost * hidden, backward - cost * hidden_back + gathers, sent
+    return forward - cost * hidden, backward - cost * hidden_back + gathers, hidden, hidden_back, sent
 
 
 @kernel

@@ -80,7 +80,7 @@ def layer_kept_bytes(a: Architecture, moe: float, r: Recipe, lay: Layout) -> tup
     context = a.heads * a.head_dim
     if a.mla > 0.0:
         qkv = a.heads * (2.0 * (a.mla_nope_dim + a.mla_rope_dim) + a.mla_value_dim)
-        latents = r.again_query_key_value * (a.mla_query_rank + a.mla_key_value_rank + a.mla_rope_dim)
+        latents = a.mla_query_rank + a.mla_key_value_rank + a.mla_rope_dim  # inputs of the expansions
         context = a.heads * a.mla_value_dim
     width, routed = a.ffn_hidden, 0.0
     if moe > 0.0:

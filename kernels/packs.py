@@ -32,6 +32,7 @@ class Network(NamedTuple):
     nic_bytes_per_s: float
     nic_latency_s: float
     nic_reduces: float  # 1 where scale-out switches reduce
+    rails: float  # 1 where a leaf joins accelerators of equal place in their nodes
     leaf: float  # accelerators below one leaf
     leaf_oversubscription: float
     pod: float  # accelerators within which only the leaf layer is oversubscribed

@@ -66,6 +66,8 @@ def batch_time_s(microbatches: float, chunks: float, stages: float, slowest_s: f
                  transfer_s: float) -> float:
     """Return the time of a batch, seconds: every microbatch on the slowest stage, and once each of the others to fill.
 
+    With chunks and fewer microbatches than stages, stages wait between chunks: (p + (m - 1) / v) in place of (m + (p - 1) / v).
+
     Parameters
     ----------
     microbatches, chunks, stages : float
@@ -77,6 +79,8 @@ def batch_time_s(microbatches: float, chunks: float, stages: float, slowest_s: f
     transfer_s : float
         Exposed transfers of one microbatch between two stages, forward and backward, for one chunk.
     """
+    if chunks > 1.0 and microbatches < stages:  # a chunk waits for its microbatches to come through all stages
+        return sum_s + stages * chunks * transfer_s + (microbatches - 1.0) * (slowest_s / chunks + transfer_s)
     fill_s = max(0.0, sum_s - slowest_s - saved_s) / chunks
     return microbatches * (slowest_s + chunks * transfer_s) + fill_s + (stages - 1.0) * transfer_s
 

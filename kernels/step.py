@@ -111,11 +111,12 @@ def step_time(a: Architecture, d: Device, net: Network, r: Recipe, lay: Layout) 
     batch_s, pipeline_s, pipeline_bytes = _pipeline(a, d, net, r, lay, layer, head, m)
     bubble_s = max(0.0, batch_s - pipeline_s - m * (forward_s + backward_s))
 
-    busy_s = pipeline_s / m
+    nic_bytes = pipeline_bytes / m  # of one microbatch, also those that hide
     if leaves_domain(lay.expert, 1.0, net):
-        busy_s += forward.expert_s + backward.expert_s
+        nic_bytes += layers * expert_bytes
     if leaves_domain(lay.context, lay.tensor, net):
-        busy_s += forward.context_s + backward.context_s
+        nic_bytes += layers * context_bytes
+    busy_s = nic_bytes / net.nic_bytes_per_s
     exchange = data_exchange(a, d, net, r, lay, m, forward_s, backward_s, busy_s)
     optimizer_s, offload_s = _optimizer(a, d, r, lay)
     if r.activation_offload > 0.0:  # out while computing forward, in while computing backward

@@ -99,6 +99,7 @@ def network(accelerator: AcceleratorRecord, fabric: FabricRecord, accelerators: 
         nic_bytes_per_s=nic * fabric.efficiency,
         nic_latency_s=fabric.latency_s,
         nic_reduces=float(fabric.reduces),
+        rails=float(fabric.rails),
         leaf=float(fabric.leaf_nodes * per_node),
         leaf_oversubscription=fabric.leaf_oversubscription,
         pod=float(fabric.pod_nodes * per_node),

@@ -130,7 +130,8 @@ def layout_of(row: np.ndarray) -> Layout:
     return Layout(tensor=int(p.tensor), pipeline=int(p.pipeline), virtual_pipeline=chunks, context=int(p.context),
                   expert=int(p.expert), data=int(p.data), microbatch=int(p.microbatch),
                   zero=cast(Literal[0, 1, 2, 3], int(p.zero)), shard=int(p.shard),
-                  schedule="interleaved" if chunks > 1 else "1f1b", sequence_parallel=p.sequence_parallel > 0.0 or p.tensor <= 1.0)
+                  schedule="interleaved" if chunks > 1 else "1f1b",
+                  sequence_parallel=p.sequence_parallel > 0.0 or p.tensor <= 1.0)
 
 
 def choose_layout(scenario: Scenario) -> Layout:

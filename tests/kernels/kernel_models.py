@@ -58,7 +58,7 @@ DEVICE = Device(
 )  # fmt: skip
 NETWORK = Network(
     domain=8.0, scale_up_bytes_per_s=360e9, scale_up_latency_s=3e-6, torus=0.0, scale_up_reduces=0.0, nic_bytes_per_s=45e9,
-    nic_latency_s=8e-6, nic_reduces=0.0, leaf=64.0, leaf_oversubscription=1.0, pod=256.0, oversubscription=7.0,
+    nic_latency_s=8e-6, nic_reduces=0.0, rails=0.0, leaf=64.0, leaf_oversubscription=1.0, pod=256.0, oversubscription=7.0,
 )  # fmt: skip
 RATES = ("gemm_flops_per_s", "gemm_flops_per_s_16", "attention_flops_per_s", "memory_bytes_per_s", "host_link_bytes_per_s")
 DEVICE_LATENCIES = ("launch_latency_s", "host_latency_s")

@@ -8,8 +8,10 @@ import math
 
 import numpy as np
 
+from kernels.bulk import price_layouts
 from kernels.collectives import all_to_all_time_s
 from kernels.memory import memory_bytes
+from kernels.power import PowerModel
 from kernels.progress import advance
 from kernels.step import step_time
 from kernels.stragglers import slowdown
@@ -36,6 +38,11 @@ def results() -> dict[str, list[str]]:
         found["advance"] += advance(horizon, 99990.0, 5.0, 99900.0, 99985.0, 20.0, first, step_s, every, 1.7, 47.0, lost)
     found["other"] += [all_to_all_time_s(1e9, 5e8, n, 1.0, NETWORK._replace(domain=64.0, torus=3.0)) for n in (8.0, 64.0, 1024.0)]
     found["other"] += [slowdown(n, 0.02, 0.01) for n in (8.0, 16384.0)]
+    rows = np.array([layout(data=8.0), layout(tensor=8.0, pipeline=4.0, chunks=2.0, data=16.0, zero=1.0)])
+    times_s, energies_j, memories_bytes = np.empty(2), np.empty(2), np.empty(2)
+    price_layouts(MODELS["llama"], DEVICE, NETWORK, recipe(), PowerModel(70.0, 700.0, 0.9, 0.5, 0.4, 0.2), rows, math.inf,
+                  times_s, energies_j, memories_bytes)
+    found["other"] += [*times_s, *energies_j, *memories_bytes]
     return {name: [float(value).hex() for value in values] for name, values in found.items()}
 
 

@@ -191,7 +191,7 @@ def test_hybrid_sharding_spares_nics() -> None:
     """Weights sharded within nodes of 8: NICs carry an eighth of the gradients once a step, and no weights."""
     net = NETWORK._replace(scale_up_bytes_per_s=1e18, scale_up_latency_s=0.0, nic_latency_s=0.0, pod=1e9)
     full, hybrid = (exchange(layout(data=64.0, zero=3.0, shard=s), net=net).exposed_s for s in (0.0, 8.0))
-    assert full == pytest.approx(4 * (2 + 2 + 4) * 7 / 8 * P / 8 / 45e9)
+    assert full == pytest.approx(4 * (2 + 2 + 4) * 63 / 64 * P / 8 / 45e9)
     assert hybrid == pytest.approx(2 * 4 * 7 / 8 * P / 8 / 45e9, rel=1e-5)
 
 

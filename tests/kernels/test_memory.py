@@ -253,12 +253,13 @@ def test_experts_keep_a_copy_of_each_routed_token() -> None:
     assert busy - routed == pytest.approx(0.5 * 2.0 * (2.0 * width + a.experts_per_token * a.hidden))
 
 
-def test_latent_attention_keeps_expanded_keys_or_latents() -> None:
+def test_latent_attention_keeps_latents_and_expanded_keys_or_latents_alone() -> None:
     a = DEEPSEEK_V3
     rest = 4 * a.hidden + 128 * 128 + 2 * a.ffn_hidden + a.ffn_hidden
-    assert kept(a) == pytest.approx(2.0 * (rest + 128 * (192 + 192 + 128)))
+    latents = 1536 + 512 + 64  # inputs of the expansions
+    assert kept(a) == pytest.approx(2.0 * (rest + latents + 128 * (192 + 192 + 128)))
     again = SHORT._replace(again_query_key_value=1.0)
-    assert kept(a, r=again) == pytest.approx(2.0 * (rest + 1536 + 512 + 64))
+    assert kept(a, r=again) == pytest.approx(2.0 * (rest + latents))
 
 
 @given(names, recipes, layouts, st.sampled_from(AGAIN))

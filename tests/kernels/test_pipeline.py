@@ -140,7 +140,16 @@ def test_every_boundary_is_crossed_by_every_chunk_and_once_more_to_fill(
     microbatches: float, stages: float, chunks: float
 ) -> None:
     free, paid = (batch_time_s(microbatches, chunks, stages, 1.0, stages, 0.0, t) for t in (0.0, 0.125))
-    assert paid - free == pytest.approx(0.125 * (chunks * microbatches + (stages - 1)))
+    many, few = max(microbatches, stages), min(microbatches, stages)
+    rounds = chunks * many + (few - 1) if chunks > 1.0 else microbatches + (stages - 1)
+    assert paid - free == pytest.approx(0.125 * rounds)
+
+
+@pytest.mark.parametrize(("microbatches", "stages", "chunks"), [(8.0, 16.0, 8.0), (1.0, 4.0, 2.0), (16.0, 16.0, 8.0)])
+def test_chunks_wait_where_microbatches_are_fewer_than_stages(microbatches: float, stages: float, chunks: float) -> None:
+    """Exact for equal stages: (p + (m - 1) / v) in place of (m + (p - 1) / v), the same where m = p."""
+    assert batch_time_s(microbatches, chunks, stages, 1.0, stages, 0.0, 0.0) == pytest.approx(
+        stages + (microbatches - 1.0) / chunks)
 
 
 def test_one_stage_has_neither_bubble_nor_more_than_one_microbatch() -> None:
