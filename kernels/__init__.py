@@ -15,12 +15,12 @@ def is_compiled() -> bool:
     import numba
 
     from kernels.bulk import price_layouts
-    from kernels.progress import advance
+    from kernels.run import run_job
     from kernels.step import step_time
 
     if getattr(numba.config, "DISABLE_JIT", False):
         return True
-    functions: list[Any] = [advance, step_time, price_layouts]
+    functions: list[Any] = [run_job, step_time, price_layouts]
     return all(_has_index(function._cache) for function in functions)
 
 

@@ -50,3 +50,13 @@ def kernel(function: F) -> F:
         return cast(F, numba.njit(cache=True, error_model="numpy", nogil=True)(function))
     finally:
         config.CACHE_DIR = before
+
+
+def bare(function: F) -> F:
+    """Compile like `kernel`, without counting references: for kernels that make no array and are handed many, over and over."""
+    before = config.CACHE_DIR
+    config.CACHE_DIR = cache_folder()
+    try:
+        return cast(F, numba.njit(cache=True, error_model="numpy", nogil=True, _nrt=False)(function))
+    finally:
+        config.CACHE_DIR = before

@@ -201,6 +201,7 @@ class ShareOrSwitch(Quantity):
 
 Seconds = Annotated[float, Quantity("time")]
 RandomSeconds = Annotated[Any, Quantity("time", aleatory=True)]  # drawn anew at every event
+RandomRatio = Annotated[Any, Quantity("ratio", aleatory=True)]
 PositiveSeconds = Annotated[float, Quantity("time", above=True)]
 Watts = Annotated[float, Quantity("power")]
 Bytes = Annotated[float, Quantity("bytes", above=True)]
@@ -223,12 +224,15 @@ ShareOrBool = Annotated[float, ShareOrSwitch()]
 RatioFromOne = Annotated[float, Quantity("ratio", low=1.0)]
 
 _SUFFIXES = ("_usd_per_accelerator_s", "_usd_per_byte_s", "_usd_per_j", "_kgco2e_per_j", "_l_per_j", "_bytes_per_s",
-             "_flops_per_s", "_kgco2e", "_bytes", "_per_s", "_usd", "_s", "_w")
+             "_flops_per_s", "_kgco2e", "_bytes", "_per_s", "_usd", "_s", "_w", "_")
 
 
 @cache
 def file_key(name: str) -> str:
-    """Return the key of a field in a file: its name without the unit suffix (`repair_time_s` -> `repair_time`)."""
+    """Return the key of a field in a file: its name without the unit suffix (`repair_time_s` -> `repair_time`).
+
+    An underscore at the end goes too: it parts a key from a word of Python (`class_` -> `class`).
+    """
     for suffix in _SUFFIXES:
         if name.endswith(suffix):
             return name.removesuffix(suffix)

@@ -15,9 +15,6 @@ from simulator.performance.hardware import needed, power_model
 from simulator.scenario import Scenario
 
 ACCELERATOR_POWER = ("compute", "communication", "idle")
-# Model state in a checkpoint: fp32 master weights and two moments, 16-bit weights (docs/reference/checkpoint.csv, sizing
-# rules: 12 to 14 bytes a parameter; BLOOM's 2.3 TB are 13).
-CHECKPOINT_BYTES_PER_PARAMETER = 14.0
 KEPT_CHECKPOINTS = 2  # the durable one and the one being written
 # Service life over which embodied carbon is spread where accelerators are rented: 5 years (LLMCarbon, arXiv:2309.14393).
 EMBODIED_LIFE_S = 5 * 365.25 * 86400.0
@@ -49,11 +46,12 @@ class Rates:
     energy_usd_per_j: float
     storage_usd_per_s: float
     straggler_factors: np.ndarray
-    model_flops: float
+    model_flops_per_step: np.ndarray
+    step_s: np.ndarray
     peak_flops_per_s: float
 
 
-def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], parameters: float, peak_flops_per_s: float) -> Rates:
+def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], peak_flops_per_s: float, checkpoint_bytes: float) -> Rates:
     """Return the rates of a scenario whose steps have been estimated; raise UserError for what is unknown."""
     cluster, accelerator = scenario.cluster, scenario.cluster.accelerator
     host = needed(accelerator, "host_power_w") * cluster.accelerators / accelerator.accelerators_per_node
@@ -61,10 +59,9 @@ def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], parameter
         raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
     site = scenario.facility.site
     capital, energy = prices(scenario)
-    checkpoint_bytes = parameters * CHECKPOINT_BYTES_PER_PARAMETER * KEPT_CHECKPOINTS
     return Rates(
         accelerators=cluster.accelerators,
-        spare_accelerators=cluster.spares * accelerator.accelerators_per_node,
+        spare_accelerators=(cluster.spares + cluster.warm_spares + cluster.cold_spares) * accelerator.accelerators_per_node,
         power_w=_accelerator_power(accelerator, estimates) * cluster.accelerators,
         host_w=host,
         network_w=cluster.fabric.power_w * cluster.accelerators if cluster.nodes > 1 else 0.0,
@@ -76,9 +73,10 @@ def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], parameter
         water_l_per_j=None if site is None else site.water_l_per_j,
         capital_usd_per_accelerator_s=capital,
         energy_usd_per_j=energy,
-        storage_usd_per_s=scenario.pricing.storage_usd_per_byte_s * checkpoint_bytes,
+        storage_usd_per_s=scenario.pricing.storage_usd_per_byte_s * checkpoint_bytes * KEPT_CHECKPOINTS,
         straggler_factors=np.array([e.straggler_factor for e in estimates]),
-        model_flops=sum(e.step.model_flops * e.batch.steps for e in estimates) * cluster.accelerators,
+        model_flops_per_step=np.array([e.step.model_flops for e in estimates]) * cluster.accelerators,
+        step_s=np.array([e.step_time_s for e in estimates]),
         peak_flops_per_s=peak_flops_per_s,
     )
 
@@ -92,10 +90,12 @@ def _accelerator_power(accelerator: AcceleratorRecord, estimates: tuple[StepEsti
     power[2, State.DETECT] = waiting_w  # ranks spin in a collective until the failure is known
     power[2, State.RESTART] = model.idle_w
     power[2, State.WAIT_FOR_SPARES] = model.idle_w
+    power[2, State.MAINTENANCE] = model.idle_w
+    power[2, State.NETWORK_STALL] = waiting_w
     for stretch, e in enumerate(estimates):
         behind_s = e.step_time_s - e.step.time_s  # waiting for the slowest
         running = np.array([e.energy.compute_j, e.energy.communication_j, e.energy.bubble_j + waiting_w * behind_s])
-        for state in (State.PRODUCTIVE, State.LOST, State.CHECKPOINT_SLOWDOWN):
+        for state in (State.PRODUCTIVE, State.LOST, State.CHECKPOINT_SLOWDOWN, State.REDUCED, State.DEGRADED):
             power[:, state, stretch] = running / e.step_time_s
     return power
 

@@ -6,7 +6,7 @@ absent, and whoever needs it says so.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,8 @@ from simulator.fields import (
     KgCo2ePerJoule,
     LitresPerJoule,
     PerSecond,
+    Quantity,
+    RandomRatio,
     RandomSeconds,
     Ratio,
     RatioFromOne,
@@ -200,23 +202,59 @@ class SiteRecord(Sourced):
     carbon_free_share: Share | None = None
 
 
+# Kinds of component, in the order of `kernels.events`.
+FailureKind = Literal["hardware", "software", "planned", "corruption", "loss-spike", "slow", "flap", "storage", "preemption"]
+
+
 class FailureComponent(Record):
     """One cause of interruptions."""
 
     name: str
-    rate_per_s: PerSecond = Field(description="per node, or per domain of `blast_radius` nodes where that is over 1")
+    rate_per_s: PerSecond = Field(
+        description="per node, or per domain of `blast_radius` nodes where that is over 1; with a `shape` the inverse of the mean "
+                    "life of a new one. Further nodes of a burst come on top")
+    shape: Annotated[float, Quantity("ratio", above=True)] = Field(
+        default=1.0, description="of the power law (Weibull): 1 constant, below 1 infant mortality, above 1 wear")
     blast_radius: Count = Field(default=1, description="nodes that one event takes down together")
-    kind: Literal["hardware", "software", "planned"] = Field(
-        description="hardware: nodes leave for repair; software: restart in place; planned: stop and restart in place")
+    burst: Ratio = Field(default=0.0, description="mean number of further nodes of the same domain that follow")
+    burst_spread_s: Seconds = Field(default=0.0, description="mean delay of those")
+    burst_domain: Count = Field(default=8, description="nodes of a domain (a rack, a power feed)")
+    kind: FailureKind = Field(
+        description="hardware: nodes leave for repair; software: restart in place; planned: save, pause, restart in place; "
+                    "corruption: found late, back to before it; loss-spike: back by `rollback`; slow: a node is slow for a "
+                    "while; flap: the job stalls; storage: nothing is written or loaded; preemption: nodes leave, with notice")
+    detection_s: RandomSeconds | None = Field(default=None, description="in place of the recovery's: a hang has its timeout")
+    repair_s: RandomSeconds | None = Field(default=None, description="in place of the recovery's")
+    duration_s: RandomSeconds | None = Field(default=None, description="of a slow time, flap, storage outage or planned pause")
+    severity: RandomRatio | None = Field(default=None, description="of a slow node: step time over the usual, less one")
+    latency_s: RandomSeconds | None = Field(default=None, description="from corruption to its discovery")
+    rollback: CountOrZero = Field(default=0, description="steps that a loss spike goes back")
+    notice_s: Seconds = Field(default=0.0, description="of a preemption")
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> FailureComponent:
+        needed = {"corruption": ("latency_s",), "slow": ("duration_s", "severity"), "flap": ("duration_s",),
+                  "storage": ("duration_s",), "loss-spike": ("rollback",)}
+        for key in needed.get(self.kind, ()):
+            if not getattr(self, key):
+                raise ValueError(f"component {self.name!r} of kind {self.kind!r} lacks {key.removesuffix('_s')!r}")
+        return self
 
 
 class Recovery(Record):
     """The parts of a restart; each is drawn at every event (constant, or a distribution)."""
 
     detection_s: RandomSeconds = Field(default=0.0, description="from failure to the decision to restart")
+    diagnosis_s: RandomSeconds = Field(default=0.0, description="until it is known which nodes to leave out")
     replacement_s: RandomSeconds = Field(default=0.0, description="swap in a hot spare")
-    initialisation_s: RandomSeconds = Field(default=0.0, description="processes, communicators, compilation, warm-up")
+    warm_replacement_s: RandomSeconds | None = Field(default=None, description="swap in a warm spare; absent: as a hot one")
+    cold_replacement_s: RandomSeconds | None = Field(default=None, description="swap in a cold spare; absent: as a warm one")
+    initialisation_s: RandomSeconds = Field(default=0.0, description="processes, communicators, compilation")
+    initialisation_per_node_s: Seconds = Field(default=0.0, description="the same, growing with each node of the job")
+    warm_up_s: RandomSeconds = Field(default=0.0, description="until steps run at their usual speed")
     repair_s: RandomSeconds = Field(default=0.0, description="until a failed node is back in the pool")
+    quarantine_s: RandomSeconds | None = Field(
+        default=None, description="until a node that failed too often is replaced for good; absent: as repair")
 
 
 class FailureProfile(Sourced):
@@ -225,3 +263,6 @@ class FailureProfile(Sourced):
     name: str = "inline profile"
     components: tuple[FailureComponent, ...] = ()
     recovery: Recovery = Recovery()
+    frailty: Ratio = Field(
+        default=0.0, description="shape of the gamma distribution of nodes' failure rates; 0: all nodes are alike")
+    age_s: Seconds = Field(default=0.0, description="time in service when the run begins, for components with a `shape`")

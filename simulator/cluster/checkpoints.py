@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
-from simulator.accounting.rates import CHECKPOINT_BYTES_PER_PARAMETER
+from kernels.memory import MASTER_BYTES
+from simulator.performance.ettr import daly_interval_s, young_interval_s
 from simulator.scenario import Scenario
+from simulator.workload import StepBatch, parameters, recipe_pack
 
 
 class CheckpointCost(NamedTuple):
@@ -19,7 +20,18 @@ class CheckpointCost(NamedTuple):
     size_bytes: float
 
 
-def checkpoint_cost(scenario: Scenario, parameters: float) -> CheckpointCost:
+def checkpoint_bytes(scenario: Scenario, batch: StepBatch) -> float:
+    """Return the bytes of a checkpoint: the step model's terms of memory that are state, over all ranks.
+
+    Weights in use, master weights and optimizer state once each; gradients are not saved (docs/reference/checkpoint.csv, sizing
+    rules: 12 to 14 bytes a parameter; BLOOM's 2.3 TB are 13).
+    """
+    recipe = recipe_pack(scenario.training, scenario.model, batch)
+    weights = recipe.element_bytes if recipe.element_bytes < MASTER_BYTES else 0.0  # in fp32 the master weights are in use
+    return parameters(scenario.model).total * (weights + MASTER_BYTES + recipe.optimizer_state_bytes)
+
+
+def checkpoint_cost(scenario: Scenario, batch: StepBatch) -> CheckpointCost:
     """Return the cost of a checkpoint, from its size and the bandwidths.
 
     Synchronous: the job stalls while storage is written. Asynchronous: it stalls for the copy from device to host, and
@@ -27,7 +39,7 @@ def checkpoint_cost(scenario: Scenario, parameters: float) -> CheckpointCost:
     then broadcast, MegaScale NSDI'24 section 4.4).
     """
     policy = scenario.checkpoint
-    size = parameters * CHECKPOINT_BYTES_PER_PARAMETER
+    size = checkpoint_bytes(scenario, batch)
     write_s = size / policy.storage_bandwidth_bytes_per_s
     load_s = size / (policy.load_bandwidth_bytes_per_s or policy.storage_bandwidth_bytes_per_s)
     if policy.mode == "sync":
@@ -36,22 +48,13 @@ def checkpoint_cost(scenario: Scenario, parameters: float) -> CheckpointCost:
     return CheckpointCost(snapshot_s, write_s, policy.persist_slowdown, load_s, size)
 
 
-def daly_interval_s(blocked_s: float, mtbf_s: float) -> float:
-    """Return Daly's higher-order optimum of computing time between checkpoints, s.
-
-    Source: Daly, FGCS 22(3), 2006, equation 37: sqrt(2 d M) (1 + sqrt(d / 2M) / 3 + d / 18M) - d below d = 2M, else M.
-    """
-    if not math.isfinite(mtbf_s):
-        return math.inf
-    if blocked_s >= 2.0 * mtbf_s:
-        return mtbf_s
-    root = math.sqrt(blocked_s / (2.0 * mtbf_s))
-    return math.sqrt(2.0 * blocked_s * mtbf_s) * (1.0 + root / 3.0 + root * root / 9.0) - blocked_s
-
-
 def interval_s(scenario: Scenario, cost: CheckpointCost, mtbf_s: float) -> float:
-    """Return computing time between checkpoints: as given, or Daly's optimum, never shorter than one write."""
+    """Return computing time between checkpoints: as given, or Young's or Daly's optimum, never shorter than one write.
+
+    `auto` is Daly's higher order. `simulated` starts there; `simulator.montecarlo.intervals` searches on.
+    """
     chosen = scenario.checkpoint.interval_s
     if isinstance(chosen, str):
-        chosen = daly_interval_s(cost.stall_s + cost.slowdown * cost.persist_s, mtbf_s)
+        blocked_s = cost.stall_s + cost.slowdown * cost.persist_s
+        chosen = young_interval_s(blocked_s, mtbf_s) if chosen == "young" else daly_interval_s(blocked_s, mtbf_s)
     return max(float(chosen), cost.persist_s)

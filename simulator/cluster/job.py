@@ -1,154 +1,111 @@
-"""The job: run on, be struck, detect, replace, restart, run on, until the last step's checkpoint is durable."""
+"""The job as SimPy sees it: run to the next thing somebody decides, let that happen, run on.
+
+Work, failures and recoveries in between are one compiled stretch (`kernels.run`); windows of maintenance and extensions of the
+cluster are the events here.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Iterator
 
+import numpy as np
 import simpy
 
-from kernels.progress import advance, work_s
-from simulator.accounting import Ledger, State
-from simulator.cluster.draws import Draws
-from simulator.cluster.failures import Strike
+from kernels.events import PLANNED, Strike
+from kernels.job import (
+    DETECT_END,
+    DOWN,
+    MAINTENANCE,
+    NOW,
+    PHASE,
+    READY,
+    RUNNING,
+    STALL,
+    STEP,
+    save_now,
+    stretch_of,
+)
+from kernels.nodes import OUT, WORKING
+from kernels.run import go_down, note, run_job
+from simulator.cluster.history import History
 from simulator.cluster.plan import RunPlan
-from simulator.cluster.repair import Pool
 
 
-def _cause(interrupt: simpy.Interrupt) -> Strike:
-    strike: Strike = interrupt.cause  # type: ignore[assignment]
-    return strike
-
-
-class Job:
-    """State of one training job; `run` is its SimPy process."""
-
-    def __init__(self, env: simpy.Environment, plan: RunPlan, pool: Pool, ledger: Ledger, times: dict[str, Draws]) -> None:
-        self.env, self.plan, self.pool, self.ledger, self.times = env, plan, pool, ledger, times
-        self.durable = 0.0  # steps that a restart would find
-        self.interruptions = [0] * len(plan.components)
-        self.checkpoints = 0.0
-        self._bounds = plan.first_step.tolist()
-        self._step_s = plan.step_s.tolist()
-        self._last = len(self._step_s) - 1
-        self._cost = plan.checkpoint
-
-    def run(self) -> Generator[simpy.Event, Any, None]:
-        """Run from the last durable checkpoint until struck; recover; again, until done."""
-        while True:
-            step = self.durable
-            start_s = self.env.now
-            whole = self._advance(step, math.inf)
-            try:
-                yield self.env.timeout(whole.time_s)
-            except simpy.Interrupt as interrupt:
-                reached = self._advance(step, self.env.now - start_s)
-                stretch = self._book(step, start_s, reached)
-                yield from self._recover(_cause(interrupt), reached.step, stretch)
-            else:
-                self._book(step, start_s, whole)
+def decisions(plan: RunPlan) -> Iterator[tuple[float, RunPlan | None]]:
+    """Yield when something is decided, in order: a window of maintenance (None), or growth to another plan."""
+    growth = list(plan.growth)
+    window = 1
+    while True:
+        window_s = window * plan.windows[0] if plan.windows else math.inf
+        grow_s = growth[0][0] if growth else math.inf
+        if grow_s <= window_s:
+            if math.isinf(grow_s):
                 return
-
-    def _advance(self, step: float, horizon_s: float) -> Any:
-        plan, cost = self.plan, self._cost
-        return advance(horizon_s, step, 0.0, step, step, 0.0, plan.first_step, plan.step_s, plan.every, cost.stall_s,
-                       cost.persist_s, cost.slowdown)
-
-    def _stretch(self, step: float) -> int:
-        """Return the stretch of the batch schedule a step lies in."""
-        stretch = 0
-        while stretch < self._last and step >= self._bounds[stretch + 1]:
-            stretch += 1
-        return stretch
-
-    def _book(self, start: float, start_s: float, reached: Any) -> int:
-        """Book a running interval, steps to `durable` as productive and those beyond as lost; return its last stretch."""
-        ledger, stretch = self.ledger, self._stretch(reached.step)
-        durable = reached.durable
-        if start >= self._bounds[stretch]:  # all within one stretch
-            step_s = self._step_s[stretch]
-            ledger.add(State.PRODUCTIVE, stretch, (durable - start) * step_s)
-            ledger.add(State.LOST, stretch, (reached.step - durable) * step_s)
+            yield growth.pop(0)
         else:
-            self._book_work(State.PRODUCTIVE, start, durable)
-            self._book_work(State.LOST, durable, reached.step)
-        ledger.add(State.LOST, stretch, reached.partial_s)
-        ledger.add(State.CHECKPOINT_STALL, stretch, reached.stall_s)
-        ledger.add(State.CHECKPOINT_SLOWDOWN, stretch, reached.slowdown_s)
-        self.durable = durable
-        self.checkpoints += reached.checkpoints
-        ledger.note(start_s, self.env.now, "running", stretch)
-        return stretch
+            yield window_s, None
+            window += 1
 
-    def _book_work(self, state: State, start: float, end: float, sign: float = 1.0) -> None:
-        """Book steps that may span stretches; sign -1 takes them back."""
-        for stretch, step_s in enumerate(self._step_s):
-            low, high = max(start, self._bounds[stretch]), min(end, self._bounds[stretch + 1])
-            if high > low:
-                self.ledger.add(state, stretch, sign * (high - low) * step_s)
 
-    def _recover(self, strike: Strike, reached_step: float, stretch: int) -> Generator[simpy.Event, Any, None]:
-        """Recover from a strike, and from those that fall into the recovery."""
-        if strike.kind == "planned" and reached_step > self.durable:
-            # A planned stop saves first; work since the last checkpoint is kept if nothing strikes meanwhile.
-            start_s, planned = self.env.now, strike
-            try:
-                yield self.env.timeout(self._cost.stall_s + self._cost.persist_s)
-            except simpy.Interrupt as interrupt:
-                self._count(planned)
-                strike = _cause(interrupt)
-            else:
-                self._book_work(State.LOST, self.durable, reached_step, sign=-1.0)
-                self._book_work(State.PRODUCTIVE, self.durable, reached_step)
-                self.durable = reached_step
-                self.checkpoints += 1.0
-            self.ledger.add(State.CHECKPOINT_STALL, stretch, self.env.now - start_s)
-            self.ledger.note(start_s, self.env.now, "checkpoint_stall", stretch)
-        while True:
-            self._count(strike)
-            detect_s = 0.0 if strike.kind == "planned" else self.times["detection"].next()
-            restart_s = self._cost.load_s + self.times["initialisation"].next()
-            if strike.kind == "hardware":
-                restart_s += self.times["replacement"].next()
-            start_s = ready_s = self.env.now
-            try:
-                if self.pool.missing:
-                    ready_s = math.inf
-                    yield self.env.timeout(detect_s)
-                    if self.pool.missing:
-                        yield self.pool.whole()
-                    ready_s = self.env.now
-                    yield self.env.timeout(restart_s)
-                else:  # nothing to decide in between: one wait
-                    yield self.env.timeout(detect_s + restart_s)
-            except simpy.Interrupt as interrupt:
-                self._book_recovery(start_s, start_s + detect_s, ready_s, stretch)
-                strike = _cause(interrupt)
-            else:
-                self._book_recovery(start_s, start_s + detect_s, ready_s, stretch)
-                return
-
-    def _book_recovery(self, start_s: float, detected_s: float, ready_s: float, stretch: int) -> None:
-        """Book a recovery, whole or cut short: detection, then waiting for spares until ready, then restart."""
-        now = self.env.now
-        if ready_s <= detected_s <= now and self.ledger.intervals is None:  # the common case, without the loop below
-            self.ledger.add(State.DETECT, stretch, detected_s - start_s)
-            self.ledger.add(State.RESTART, stretch, now - detected_s)
+def job(env: simpy.Environment, history: History, give_up_s: float) -> Generator[simpy.Event, None, None]:
+    """Run until training is done, or until the time at which it is given up."""
+    for at_s, grown in decisions(history.plan):
+        if at_s >= give_up_s:
+            break
+        done = run_on(history, at_s)
+        yield env.timeout(max(0.0, history.state[NOW] - env.now))
+        if done:
             return
-        ready_s = max(ready_s, detected_s)
-        for state, from_s, to_s in ((State.DETECT, start_s, detected_s), (State.WAIT_FOR_SPARES, detected_s, ready_s),
-                                    (State.RESTART, ready_s, now)):
-            if from_s < now and to_s > from_s:
-                end_s = min(to_s, now)
-                self.ledger.add(state, stretch, end_s - from_s)
-                self.ledger.note(from_s, end_s, state.name.lower(), stretch)
+        if grown is None:
+            maintain(history)
+        else:
+            grow(history, grown)
+        yield env.timeout(max(0.0, history.state[NOW] - env.now))
+    run_on(history, give_up_s)
+    yield env.timeout(max(0.0, history.state[NOW] - env.now))
 
-    def _count(self, strike: Strike) -> None:
-        self.interruptions[strike.component] += 1
-        if strike.kind == "hardware":
-            self.pool.lose_from_job(strike.nodes)
 
-    def ideal_s(self) -> float:
-        """Return the time of all steps without a failure or checkpoint, s."""
-        return float(work_s(self._bounds[-1], self.plan.first_step, self.plan.step_s))
+def run_on(history: History, until_s: float) -> bool:
+    """Run to a time or the end of training; return whether that was reached."""
+    done = run_job(history.plan.job, history.hazards, history.nodes, history.luck, history.slow, history.state,
+                   history.seconds, history.scaled_s, history.every, until_s, history.log)
+    history.done = bool(done)
+    return history.done
+
+
+def _stop_and_restart(history: History, pause_s: float) -> None:
+    """Save, pause, and begin a restart; a recovery under way is only put off."""
+    plan, state, seconds = history.plan, history.state, history.seconds
+    start_s, stretch = float(state[NOW]), stretch_of(plan.job, state[STEP])
+    running = state[PHASE] == RUNNING
+    if running:
+        save_now(plan.job, state, seconds, math.inf)
+        note(history.log, start_s, state[NOW], float(STALL), float(stretch), -1.0)
+    if pause_s > 0.0:
+        seconds[MAINTENANCE, stretch] += pause_s
+        note(history.log, state[NOW], state[NOW] + pause_s, float(MAINTENANCE), float(stretch), -1.0)
+        state[NOW] += pause_s
+    if running:
+        go_down(plan.job, history.hazards, history.nodes, history.luck, history.slow, state, Strike(0, PLANNED, 0), np.inf, True)
+    elif state[PHASE] == DOWN:
+        state[DETECT_END] += pause_s
+        state[READY] += pause_s
+
+
+def maintain(history: History) -> None:
+    """Stand still for a window of maintenance."""
+    assert history.plan.windows is not None
+    history.windows += 1
+    _stop_and_restart(history, history.plan.windows[1])
+
+
+def grow(history: History, grown: RunPlan) -> None:
+    """Take new nodes in: the job saves and restarts with more replicas."""
+    _stop_and_restart(history, 0.0)
+    new = grown.job_nodes - history.plan.job_nodes
+    fresh = np.flatnonzero(history.nodes.status == OUT)
+    waiting = set(history.nodes.return_node[: history.nodes.counts[4]].tolist())
+    for node in [n for n in fresh.tolist() if n not in waiting][:new]:
+        history.nodes.status[node] = WORKING
+    history.begin(grown)

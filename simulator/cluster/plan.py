@@ -2,46 +2,154 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import get_args
 
 import numpy as np
 
+from kernels.events import Hazards
+from kernels.hazards import alias_table
+from kernels.job import Job
 from simulator.accounting import Rates, run_rates
-from simulator.catalog.records import FailureComponent, Recovery
+from simulator.catalog.records import FailureComponent, FailureKind
 from simulator.cluster.checkpoints import CheckpointCost, checkpoint_cost, interval_s
+from simulator.cluster.laws import Laws, component_laws, recovery_laws
 from simulator.performance import StepEstimate, estimate_steps
 from simulator.performance.estimate import mfu_precision
 from simulator.performance.hardware import peak_flops_per_s
 from simulator.scenario import Scenario
-from simulator.workload import parameters
+from simulator.scenario.operations import Copies
+
+KINDS: tuple[str, ...] = get_args(FailureKind)
+# Kinds that stop the job each time; what they cost decides how often to save.
+_STOPPING = ("hardware", "software", "planned", "corruption", "loss-spike", "preemption")
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A scenario ready to run; arrays as `kernels.progress.advance` takes them."""
+    """A scenario ready to run: packs and arrays as `kernels.run` takes them.
+
+    Attributes
+    ----------
+    job, hazards
+        Packs of kernels; the arrays of `hazards` that are written are empty here.
+    spare_nodes : tuple of int
+        Hot, warm and cold.
+    evict_after_s : float
+        Until a slow node is left out; infinity: never.
+    per_node_s : float
+        Of initialisation, for each node.
+    windows : tuple of float or None
+        Maintenance: from one to the next, and how long, s.
+    growth : tuple of (float, RunPlan)
+        When the job has more nodes, and its plan from then on.
+    """
 
     estimates: tuple[StepEstimate, ...]
-    first_step: np.ndarray  # (stretches + 1,)
-    step_s: np.ndarray  # (stretches,)
-    every: np.ndarray  # (stretches,) steps between checkpoints
+    job: Job
+    hazards: Hazards
     checkpoint: CheckpointCost
     job_nodes: int
-    spare_nodes: int
+    spare_nodes: tuple[int, int, int]
     repair_crew: int
     components: tuple[FailureComponent, ...]
-    component_rates_per_s: np.ndarray  # over all nodes, spares included
-    recovery: Recovery
+    mtbf_s: float
+    evict_after_s: float
+    per_node_s: float
+    windows: tuple[float, float] | None
+    growth: tuple[tuple[float, RunPlan], ...]
     rates: Rates
 
     @property
-    def mtbf_s(self) -> float:
-        """Mean time between interruptions of the job, s (infinity without failures)."""
-        return _mtbf_s(self.component_rates_per_s, self.job_nodes, self.spare_nodes)
+    def every(self) -> np.ndarray:
+        """Steps between durable checkpoints, by stretch."""
+        return self.job.every
+
+    @property
+    def first_step(self) -> np.ndarray:
+        """First step of each stretch, then the number of all steps."""
+        return self.job.first_step
+
+    @property
+    def step_s(self) -> np.ndarray:
+        """Step time of each stretch, s."""
+        return self.job.step_s
+
+    @property
+    def nodes(self) -> int:
+        """All nodes, spares included."""
+        return self.job_nodes + sum(self.spare_nodes)
+
+    @property
+    def steps(self) -> float:
+        """Steps of the whole training."""
+        return float(self.first_step[-1])
 
 
-def _mtbf_s(rates_per_s: np.ndarray, job_nodes: int, spare_nodes: int) -> float:
-    total = float(rates_per_s.sum()) * job_nodes / (job_nodes + spare_nodes)
-    return 1.0 / total if total > 0.0 else np.inf
+def _mtbf_s(scenario: Scenario) -> float:
+    """Return the mean time between stops of the job, with the mean life where a rate changes with age, s."""
+    nodes = scenario.cluster.nodes
+    rate = sum(c.rate_per_s * nodes / c.blast_radius * (1.0 + (c.burst if c.kind == "hardware" else 0.0))
+               for c in scenario.failures.components if c.kind in _STOPPING)
+    return 1.0 / rate if rate > 0.0 else math.inf
+
+
+@lru_cache(maxsize=32)
+def _frailty(shape: float, nodes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return alias table and frailty of each node: the middle of each of n equal shares of a gamma distribution, mean 1."""
+    if shape <= 0.0:
+        return np.empty(0), np.empty(0), np.empty(0)
+    from scipy.stats import gamma
+
+    weights = gamma.ppf((np.arange(nodes) + 0.5) / nodes, shape)
+    weights = np.random.default_rng(0).permutation(weights / weights.mean())  # lemons stand anywhere, the same in every trial
+    shares, aliases = np.empty(nodes), np.empty(nodes)
+    alias_table(weights, shares, aliases)
+    return shares, aliases, weights
+
+
+def _hazards(scenario: Scenario, components: tuple[FailureComponent, ...], nodes: int) -> Hazards:
+    laws = Laws()
+    recovery_laws(laws, scenario.failures.recovery)
+    rows, own = [], []
+    for c in components:
+        count = nodes / c.blast_radius
+        scale_s = 1.0 / (c.rate_per_s * math.gamma(1.0 + 1.0 / c.shape))  # the mean life of a new one is 1 / rate
+        rows.append([count / scale_s**c.shape, c.shape, float(KINDS.index(c.kind)), float(c.blast_radius), c.burst,
+                     c.burst_spread_s, float(c.burst_domain), float(c.rollback), c.notice_s])
+        own.append(component_laws(laws, c))
+    table, choices = laws.table()
+    shares, aliases, frailty = _frailty(float(scenario.failures.frailty), nodes)
+    empty = np.empty(0)
+    return Hazards(np.array(rows).reshape(-1, 9), np.array(own, dtype=np.int64).reshape(-1, 5), table, choices,
+                   scenario.failures.age_s, shares, aliases, frailty, float(scenario.cluster.quarantine_after), empty, empty,
+                   np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), empty)
+
+
+def _copies(copies: Copies | None, step_s: float) -> tuple[float, float, float]:
+    """Return steps between copies (0: none), seconds each stalls, seconds to restart from one."""
+    if copies is None:
+        return 0.0, 0.0, 0.0
+    return max(1.0, round(copies.interval_s / step_s)), copies.stall_s, copies.load_s
+
+
+def _job(scenario: Scenario, estimates: tuple[StepEstimate, ...], cost: CheckpointCost, tau_s: float) -> Job:
+    cluster, layout = scenario.cluster, estimates[0].layout
+    step_s = np.array([e.step_time_s for e in estimates])
+    steps = np.array([float(e.batch.steps) for e in estimates])
+    shortest = np.maximum(1.0, np.ceil(cost.persist_s / step_s))  # one write is done before the next begins
+    every = np.maximum(shortest, np.minimum(np.round(tau_s / step_s), steps.sum()))
+    typical_s = float(step_s @ steps / steps.sum())
+    memory, local = scenario.checkpoint.memory, scenario.checkpoint.local
+    elastic = cluster.elasticity
+    return Job(
+        np.concatenate([[0.0], np.cumsum(steps)]), step_s, every, cost.stall_s, cost.persist_s, cost.slowdown, cost.load_s,
+        *_copies(memory, typical_s), float(memory.nodes) if memory else 0.0, *_copies(local, typical_s),
+        nodes=float(cluster.nodes), replicas=float(max(1, layout.data)), shrinks=float(elastic.action == "shrink"),
+        patience_s=elastic.patience_s, least_share=elastic.least, day_swing=cluster.variation.day_swing,
+        year_swing=cluster.variation.year_swing)
 
 
 def plan_run(scenario: Scenario, estimates: tuple[StepEstimate, ...] | None = None) -> RunPlan:
@@ -51,29 +159,44 @@ def plan_run(scenario: Scenario, estimates: tuple[StepEstimate, ...] | None = No
     does not fit or a value that is unknown.
     """
     estimates = estimate_steps(scenario) if estimates is None else estimates
-    cluster = scenario.cluster
-    count = parameters(scenario.model).total
-    nodes = cluster.nodes + cluster.spares
+    cluster, recovery = scenario.cluster, scenario.failures.recovery
     components = tuple(c for c in scenario.failures.components if c.rate_per_s > 0.0)
-    rates = np.array([c.rate_per_s * nodes / c.blast_radius for c in components])
-    cost = checkpoint_cost(scenario, count)
-    tau = interval_s(scenario, cost, _mtbf_s(rates, cluster.nodes, cluster.spares))
-    step_s = np.array([e.step_time_s for e in estimates])
-    steps = np.array([float(e.batch.steps) for e in estimates])
-    shortest = np.maximum(1.0, np.ceil(cost.persist_s / step_s))  # one write is done before the next begins
-    every = np.maximum(shortest, np.minimum(np.round(tau / step_s), steps.sum()))
+    cost = checkpoint_cost(scenario, estimates[0].batch)
+    mtbf_s = _mtbf_s(scenario)
+    later = tuple((step.at_s, plan_run(_grown(scenario, step.accelerators)))
+                  for step in sorted(cluster.growth, key=lambda g: g.at_s))
+    spares = (cluster.spares, cluster.warm_spares, cluster.cold_spares)
+    most = max([cluster.nodes, *(plan.job_nodes for _, plan in later)]) + sum(spares)
     peak = peak_flops_per_s(cluster.accelerator, mfu_precision(scenario.training.precision))
     return RunPlan(
         estimates=estimates,
-        first_step=np.concatenate([[0.0], np.cumsum(steps)]),
-        step_s=step_s,
-        every=every,
+        job=_job(scenario, estimates, cost, interval_s(scenario, cost, mtbf_s)),
+        hazards=_hazards(scenario, components, most),
         checkpoint=cost,
         job_nodes=cluster.nodes,
-        spare_nodes=cluster.spares,
+        spare_nodes=spares,
         repair_crew=cluster.repair_crew,
         components=components,
-        component_rates_per_s=rates,
-        recovery=scenario.failures.recovery,
-        rates=run_rates(scenario, estimates, count, peak),
+        mtbf_s=mtbf_s,
+        evict_after_s=cluster.slow_nodes.detection_s if cluster.slow_nodes.action == "evict" else math.inf,
+        per_node_s=recovery.initialisation_per_node_s,
+        windows=(cluster.maintenance.every_s, cluster.maintenance.duration_s) if cluster.maintenance else None,
+        growth=later,
+        rates=run_rates(scenario, estimates, peak, cost.size_bytes),
     )
+
+
+def reprice(plan: RunPlan, scenario: Scenario) -> RunPlan:
+    """Return a plan at the prices and the facility of another scenario that is otherwise the same."""
+    later = tuple((at_s, reprice(other, _grown(scenario, other.rates.accelerators))) for at_s, other in plan.growth)
+    rates = run_rates(scenario, plan.estimates, plan.rates.peak_flops_per_s, plan.checkpoint.size_bytes)
+    return replace(plan, rates=rates, growth=later)
+
+
+def _grown(scenario: Scenario, accelerators: int) -> Scenario:
+    """Return the scenario with the cluster as it is after it has grown: more data-parallel replicas."""
+    layout = scenario.training.layout
+    cluster = scenario.cluster.model_copy(update={"accelerators": accelerators, "growth": ()})
+    training = scenario.training if isinstance(layout, str) else scenario.training.model_copy(
+        update={"layout": layout.model_copy(update={"data": 0})})
+    return scenario.model_copy(update={"cluster": cluster, "training": training})

@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import simpy
 
-from simulator.accounting import Ledger, State, settle
-from simulator.cluster.draws import Draws
-from simulator.cluster.failures import failures
-from simulator.cluster.job import Job
-from simulator.cluster.plan import RunPlan
-from simulator.cluster.repair import Pool
+from kernels.job import NOW, STEP
+from kernels.job import CHECKPOINTS as CHECKPOINTS_PLACE
+from kernels.nodes import HOT, tick
+from simulator.accounting import STATES, State, settle
+from simulator.cluster.history import History
+from simulator.cluster.job import job
+from simulator.cluster.plan import KINDS, RunPlan
 from simulator.errors import UserError
-from simulator.fields import Distribution
 
 _PATIENCE = 20.0
 _PATIENCE_S = 30 * 86400.0
-PARTS = ("detection", "replacement", "initialisation", "repair")
 
 
 @dataclass
 class TrialResult:
-    """One row of results (SI, names with units), and the intervals where they were kept."""
+    """One row of results (SI, names with units), and the intervals where they were kept.
+
+    An interval is (start_s, end_s, state, stretch, cause): contiguous, so that every second of the trial has one state.
+    """
 
     row: dict[str, float]
-    intervals: list[tuple[float, float, str, int]] = field(default_factory=list)
-
-
-def _give_up(env: simpy.Environment, job: Job) -> Generator[simpy.Event, Any, None]:
-    """End a run that gets nowhere: far beyond the time its steps take, it says so instead of going on for ever."""
-    ideal_s = job.ideal_s()
-    yield env.timeout(_PATIENCE * ideal_s + _PATIENCE_S)
-    done = job.durable / float(job.plan.first_step[-1])
-    waiting = sum(job.ledger.totals(State.WAIT_FOR_SPARES)) / env.now
-    raise UserError(
-        f"the run does not finish: after {env.now / 86400:,.0f} days, {_PATIENCE:.0f} times what its steps take, {done:.1%} "
-        f"is done and {waiting:.0%} of the time went to waiting for spare nodes; the job is interrupted every "
-        f"{job.plan.mtbf_s / 3600:.3g} h on average: give more spares, shorter repair or restart, or fewer failures")
+    intervals: list[tuple[float, float, str, int, str]] = field(default_factory=list)
 
 
 def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, keep_intervals: bool = False) -> TrialResult:
@@ -54,24 +43,47 @@ def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, ke
         Purpose -> generator of this trial.
     keep_intervals : bool
         Keep the timeline.
+
+    Raises
+    ------
+    UserError
+        The run does not finish.
     """
     env = simpy.Environment()
-    ledger = Ledger(len(plan.step_s), keep_intervals=keep_intervals)
-    times = {}
-    for part in PARTS:
-        value = getattr(plan.recovery, f"{part}_s")
-        times[part] = Draws(value, stream(part) if isinstance(value, Distribution) else None)
-    pool = Pool(env, plan.spare_nodes, plan.repair_crew, times["repair"])
-    job = Job(env, plan, pool, ledger, times)
-    process = env.process(job.run())
-    if plan.components:
-        env.process(failures(env, plan, pool, process, stream("failures")))
-    env.process(_give_up(env, job))
-    env.run(until=process)
-    row = settle(ledger.close(), pool.close(), plan.rates)
-    row["interruptions"] = float(sum(job.interruptions))
-    for kind in ("hardware", "software", "planned"):
-        row[f"interruptions_{kind}"] = float(
-            sum(n for n, c in zip(job.interruptions, plan.components, strict=True) if c.kind == kind))
-    row["checkpoints"] = job.checkpoints
-    return TrialResult(row, ledger.intervals or [])
+    history = History(plan, stream, keep_intervals=keep_intervals)
+    ideal_s = float(np.diff(plan.job.first_step) @ plan.job.step_s)
+    env.run(until=env.process(job(env, history, _PATIENCE * ideal_s + _PATIENCE_S)))
+    if not history.done:
+        _give_up(history)
+    history.close()
+    tick(history.nodes, history.state[NOW])
+    row = settle([(seconds, p.rates) for p, seconds in history.periods], float(history.nodes.hot_node_s[0]))
+    counted = history.hazards.counted
+    row["interruptions"] = float(counted.sum()) + history.windows
+    for kind in KINDS:
+        hit = sum(n for n, c in zip(counted.tolist(), plan.components, strict=True) if c.kind == kind)
+        row[f"interruptions_{kind.replace('-', '_')}"] = hit + (history.windows if kind == "planned" else 0.0)
+    row["checkpoints"] = float(history.state[CHECKPOINTS_PLACE])
+    return TrialResult(row, _intervals(history) if keep_intervals else [])
+
+
+def _give_up(history: History) -> None:
+    """Say why a run gets nowhere: far beyond the time its steps take it is ended."""
+    plan, now_s = history.plan, float(history.state[NOW])
+    done = float(history.state[STEP]) / plan.steps
+    waiting = sum(float(seconds[State.WAIT_FOR_SPARES].sum()) for _, seconds in history.periods) / now_s
+    raise UserError(
+        f"the run does not finish: after {now_s / 86400:,.0f} days, {_PATIENCE:.0f} times what its steps take, {done:.1%} "
+        f"is done and {waiting:.0%} of the time went to waiting for spare nodes; the job is interrupted every "
+        f"{plan.mtbf_s / 3600:.3g} h on average: give more spares, shorter repair or restart, or fewer failures")
+
+
+def _intervals(history: History) -> list[tuple[float, float, str, int, str]]:
+    """Return the kept intervals, running ones split into what was kept and what a failure took back."""
+    rows = history.log.rows[: history.log.count[0]]
+    names = [c.name for c in history.plan.components]
+    found = []
+    for start_s, end_s, state, stretch, component in rows.tolist():
+        name = "running" if int(state) == State.PRODUCTIVE else STATES[int(state)]
+        found.append((start_s, end_s, name, int(stretch), names[int(component)] if component >= 0 else ""))
+    return found

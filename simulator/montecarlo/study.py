@@ -106,11 +106,15 @@ class Study:
         import pandas as pd
 
         rows = [
-            {"which": which, "trial": trial, "start_s": start, "end_s": end, "state": state, "stretch": stretch}
+            {"which": which, "trial": trial, "start_s": start, "end_s": end, "state": state, "stretch": stretch, "cause": cause}
             for which, trial in self.representative().items()
-            for start, end, state, stretch in self._trials.run(trial, keep_intervals=True).intervals
+            for start, end, state, stretch, cause in self._trials.run(trial, keep_intervals=True).intervals
         ]
-        return pd.DataFrame(rows, columns=["which", "trial", "start_s", "end_s", "state", "stretch"])
+        return pd.DataFrame(rows, columns=["which", "trial", "start_s", "end_s", "state", "stretch", "cause"])
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return what is saved beside the trials, by name of the file."""
+        return {"timeline": self.timelines()}
 
     def save(self, folder: str | Path, command: str | None = None) -> Path:
         """Write the results folder, atomically; return its path. Raises UserError if it exists or cannot be written."""

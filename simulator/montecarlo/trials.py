@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TypeVar
 
-from simulator.cluster import RunPlan, TrialResult, plan_run, run_trial
-from simulator.fields import Distribution
+from simulator.cluster import RunPlan, TrialResult, plan_run, reprice, run_trial
+from simulator.fields import Distribution, Record, map_distributions
 from simulator.montecarlo.streams import stream
 from simulator.scenario import Scenario
 
 # Parts of a scenario that step estimates depend on; what is drawn elsewhere leaves them valid.
 _STEP_PARTS = ("model", "training", "cluster")
+# Parts that change nothing but what a second or a joule costs.
+_PRICE_PARTS = ("pricing", "facility", "goals")
+R = TypeVar("R", bound=Record)
+
+
+def draw_inputs(scenario: R, seed: int, trial: int) -> tuple[R, dict[str, float]]:
+    """Return the scenario with what is not known drawn for a trial, and the values drawn by path, each on its own stream."""
+    drawn: dict[str, float] = {}
+
+    def draw(path: str, distribution: Distribution) -> float:
+        drawn[path] = float(distribution.draw(stream(seed, trial, path), 1)[0])
+        return drawn[path]
+
+    return map_distributions(scenario, draw), drawn
 
 
 class Trials:
@@ -20,20 +35,15 @@ class Trials:
         self.scenario = scenario
         self.uncertain = scenario.uncertain()
         self.central = plan_run(scenario.central())
-        self._steps_change = any(path.split(".")[0] in _STEP_PARTS for path in self.uncertain)
+        parts = {path.split(".")[0] for path in self.uncertain}
+        self._steps_change = bool(parts & set(_STEP_PARTS))
+        self._prices_only = parts <= set(_PRICE_PARTS)
 
     def plan(self, trial: int) -> tuple[RunPlan, dict[str, float]]:
         """Return the plan of a trial, and the values drawn by path."""
         if not self.uncertain:
             return self.central, {}
-        drawn: dict[str, float] = {}
-        seed = self.scenario.monte_carlo.seed
-
-        def draw(path: str, distribution: Distribution) -> float:
-            drawn[path] = float(distribution.draw(stream(seed, trial, path), 1)[0])
-            return drawn[path]
-
-        realised = self.scenario.realise(draw)
+        realised, drawn = draw_inputs(self.scenario, self.scenario.monte_carlo.seed, trial)
         return plan_run(realised, None if self._steps_change else self.central.estimates), drawn
 
     def run(self, trial: int, *, keep_intervals: bool = False) -> TrialResult:

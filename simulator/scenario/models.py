@@ -36,6 +36,7 @@ from simulator.fields import (
     map_distributions,
 )
 from simulator.scenario.checks import FieldError, check_nodes, check_scenario
+from simulator.scenario.operations import Copies, Elasticity, Growth, Maintenance, SlowNodes
 from simulator.scenario.training import Training
 from simulator.units import KINDS, QuantityError, shorten
 
@@ -52,6 +53,8 @@ DEFAULTS: dict[tuple[str | int, ...], str] = {
     ("failures",): "none",
 }
 
+IntervalName = Literal["auto", "young", "daly", "simulated"]
+INTERVAL_NAMES: tuple[IntervalName, ...] = ("auto", "young", "daly", "simulated")
 PriceName = Literal["on_demand", "reserved_1y", "reserved_3y", "spot"]
 PRICE_NAMES: tuple[PriceName, ...] = ("on_demand", "reserved_1y", "reserved_3y", "spot")
 _YEAR_S = 365.25 * 86400.0
@@ -92,6 +95,8 @@ class Variation(Record):
     speed_spread: Share = Field(default=0.0, description="standard deviation of an accelerator's persistent speed, "
                                                          "share of the mean")
     jitter: Share = Field(default=0.0, description="standard deviation of its time from step to step, share")
+    day_swing: Share = Field(default=0.0, description="amplitude of the step time over a day, slowest at mid-day")
+    year_swing: Share = Field(default=0.0, description="amplitude of the step time over a year, slowest at mid-year")
 
 
 class Cluster(Record):
@@ -100,9 +105,16 @@ class Cluster(Record):
     accelerator: AcceleratorRecord
     accelerators: Count = Field(description="accelerators that train, spares not counted")
     spares: CountOrZero = Field(default=0, description="hot spare nodes")
+    warm_spares: CountOrZero = Field(default=0, description="spare nodes that must boot first")
+    cold_spares: CountOrZero = Field(default=0, description="spare nodes that must be fetched and switched on")
     repair_crew: CountOrZero = Field(default=0, description="nodes under repair at once; 0: no limit")
+    quarantine_after: CountOrZero = Field(default=0, description="failures after which a node is replaced for good; 0: never")
     fabric: FabricRecord
     variation: Variation = Variation()
+    slow_nodes: SlowNodes = SlowNodes()
+    elasticity: Elasticity = Elasticity()
+    maintenance: Maintenance | None = None
+    growth: tuple[Growth, ...] = ()
 
     @model_validator(mode="after")
     def _whole_nodes(self) -> Cluster:
@@ -118,12 +130,14 @@ class Cluster(Record):
 class Checkpoint(Record):
     """How state is saved."""
 
-    interval_s: Annotated[float | Literal["auto"], QuantityOrName("time", ("auto",), above=True)] = "auto"
+    interval_s: Annotated[float | IntervalName, QuantityOrName("time", INTERVAL_NAMES, above=True)] = "auto"
     mode: Literal["async", "sync"] = "async"
     storage_bandwidth_bytes_per_s: BytesPerSecond = Field(description="write, whole cluster")
     load_bandwidth_bytes_per_s: BytesPerSecond | None = Field(default=None, description="absent: as write")
     snapshot_bandwidth_bytes_per_s: BytesPerSecond = Field(
         default=1e9, description="device to host, per accelerator; ByteCheckpoint (NSDI 25), table 8: 405B on 8,960, 0.59 s")
+    memory: Copies | None = Field(default=None, description="copies in the memory of peers")
+    local: Copies | None = Field(default=None, description="copies on a node's own disk, which a lost node takes with it")
     persist_slowdown: Annotated[float, Quantity("ratio", high=0.99)] = Field(
         default=0.0, description="share of throughput lost while an asynchronous checkpoint is written")
 

@@ -32,16 +32,15 @@ def assert_sums(row: dict[str, float]) -> None:
 
 def daly_plan(mtbf_s: float, interval_s: float, work_s: float):
     """A plan with Daly's assumptions: d = 5 min, R = 10 min, exponential failures that may hit anything."""
-    base = plan_run(scenario(failures=NONE))
-    step_s = interval_s / 100.0
+    per_node = 1.0 / mtbf_s / plan_run(scenario()).job_nodes
+    plan = plan_run(scenario(cluster={"spares": 0}, failures={
+        "components": [{"name": "any", "rate": f"{per_node!r} 1/s", "kind": "software"}],
+        "recovery": {"initialisation": "10 min", "repair": "1 h"}}))
     steps = float(round(work_s / interval_s)) * 100.0
-    failing = scenario(failures={"components": [{"name": "any", "rate": f"{1 / mtbf_s!r} 1/s", "kind": "software"}],
-                                 "recovery": {"initialisation": "10 min", "repair": "1 h"}}).failures
-    nodes = base.job_nodes + base.spare_nodes
-    return dataclasses.replace(
-        base, step_s=np.array([step_s]), first_step=np.array([0.0, steps]), every=np.array([100.0]),
-        checkpoint=CheckpointCost(300.0, 0.0, 0.0, 0.0, 1e12), components=failing.components, recovery=failing.recovery,
-        component_rates_per_s=np.array([nodes / base.job_nodes / mtbf_s]))
+    cost = CheckpointCost(300.0, 0.0, 0.0, 0.0, 1e12)
+    job = plan.job._replace(step_s=np.array([interval_s / 100.0]), first_step=np.array([0.0, steps]), every=np.array([100.0]),
+                            stall_s=300.0, persist_s=0.0, slowdown=0.0, load_s=0.0)
+    return dataclasses.replace(plan, job=job, checkpoint=cost)
 
 
 @pytest.mark.parametrize(("mtbf_min", "trials"), [(1440, 400), (360, 400), (15, 150)])
@@ -141,7 +140,7 @@ def test_categories_sum_to_totals_whatever_happens(rate, spares, mode, slowdown,
     booked = result.row["time_productive_s"] + result.row["time_straggler_s"]
     assert booked == pytest.approx(float((np.diff(plan.first_step) * plan.step_s).sum()), rel=1e-9)
     # The intervals of the timeline tile the run.
-    edges = [(a, b) for a, b, _, _ in result.intervals]
+    edges = [(a, b) for a, b, *_ in result.intervals]
     assert edges[0][0] == 0.0
     assert all(x[1] == pytest.approx(y[0], abs=1e-6) for x, y in itertools.pairwise(edges))
     assert edges[-1][1] == pytest.approx(result.row["time_s"], rel=1e-9)
