@@ -45,6 +45,7 @@ class Job(NamedTuple):
     nodes: float
     replicas: float  # data-parallel replicas; one can be left out where the job may shrink
     shrinks: float  # 1: goes on without the replicas that lack a node
+    microbatches: float  # of a replica in a step, which the others take over whole; 0: the batch is smaller instead
     patience_s: float  # waits so long for spares before it shrinks
     least_share: float  # of replicas with which it goes on
     day_swing: float  # amplitude of the step time over a day, share
@@ -92,6 +93,15 @@ def _copy_stall_s(job: Job) -> float:
 
 
 @bare
+def _reduced(job: Job, lacking: float) -> float:
+    """Return the time for the same tokens over that with all replicas."""
+    share = job.replicas / (job.replicas - lacking)
+    if job.microbatches <= 0.0 or lacking <= 0.0:
+        return share
+    return math.ceil(job.microbatches * share - 1e-9) / job.microbatches
+
+
+@bare
 def run_on(job: Job, state: np.ndarray, seconds: np.ndarray, scaled_s: np.ndarray, every: np.ndarray, slow: float,
            until_s: float) -> bool:
     """Run until a time, or to the end of training; return whether that was reached.
@@ -107,7 +117,7 @@ def run_on(job: Job, state: np.ndarray, seconds: np.ndarray, scaled_s: np.ndarra
     """
     now_s = state[NOW]
     slow *= mean_swing(job, now_s, until_s)
-    reduced = job.replicas / (job.replicas - state[LACKING])
+    reduced = _reduced(job, state[LACKING])
     copies_s = _copy_stall_s(job)
     step_s, own_every = job.step_s, job.every
     for p in range(step_s.size):

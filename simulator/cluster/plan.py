@@ -12,11 +12,12 @@ import numpy as np
 from kernels.events import Hazards
 from kernels.hazards import alias_table
 from kernels.job import Job
+from kernels.pipeline import microbatch_count
 from simulator.accounting import Rates, run_rates
 from simulator.catalog.records import FailureComponent, FailureKind
 from simulator.cluster.checkpoints import CheckpointCost, checkpoint_cost, interval_s
 from simulator.cluster.laws import Laws, component_laws, recovery_laws
-from simulator.performance import StepEstimate, estimate_steps
+from simulator.performance import StepEstimate, estimate_steps, longest
 from simulator.performance.estimate import mfu_precision
 from simulator.performance.hardware import peak_flops_per_s
 from simulator.scenario import Scenario
@@ -135,6 +136,12 @@ def _copies(copies: Copies | None, step_s: float) -> tuple[float, float, float]:
     return max(1.0, round(copies.interval_s / step_s)), copies.stall_s, copies.load_s
 
 
+def _microbatches(estimates: tuple[StepEstimate, ...]) -> float:
+    """Return the microbatches of a data-parallel replica in a step of the longest stretch."""
+    e = longest(estimates)
+    return float(microbatch_count(e.batch.sequences, float(e.layout.data), float(e.layout.microbatch)))
+
+
 def _job(scenario: Scenario, estimates: tuple[StepEstimate, ...], cost: CheckpointCost, tau_s: float) -> Job:
     cluster, layout = scenario.cluster, estimates[0].layout
     step_s = np.array([e.step_time_s for e in estimates])
@@ -147,7 +154,8 @@ def _job(scenario: Scenario, estimates: tuple[StepEstimate, ...], cost: Checkpoi
     return Job(
         np.concatenate([[0.0], np.cumsum(steps)]), step_s, every, cost.stall_s, cost.persist_s, cost.slowdown, cost.load_s,
         *_copies(memory, typical_s), float(memory.nodes) if memory else 0.0, *_copies(local, typical_s),
-        nodes=float(cluster.nodes), replicas=float(max(1, layout.data)), shrinks=float(elastic.action == "shrink"),
+        nodes=float(cluster.nodes), replicas=float(max(1, layout.data)), shrinks=float(elastic.action != "wait"),
+        microbatches=_microbatches(estimates) if elastic.action == "shrink" else 0.0,
         patience_s=elastic.patience_s, least_share=elastic.least, day_swing=cluster.variation.day_swing,
         year_swing=cluster.variation.year_swing)
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from simulator.cluster import RunPlan, TrialResult, plan_run, reprice, run_trial
 from simulator.fields import Distribution, Record, map_distributions
+from simulator.montecarlo.intervals import best_interval_s, with_interval
 from simulator.montecarlo.streams import stream
 from simulator.scenario import Scenario
 
@@ -34,7 +35,10 @@ class Trials:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.uncertain = scenario.uncertain()
-        self.central = plan_run(scenario.central())
+        self._simulated = scenario
+        if scenario.checkpoint.interval_s == "simulated":
+            self._simulated = with_interval(scenario, best_interval_s(scenario))
+        self.central = plan_run(self._simulated.central())
         parts = {path.split(".")[0] for path in self.uncertain}
         self._steps_change = bool(parts & set(_STEP_PARTS))
         self._prices_only = parts <= set(_PRICE_PARTS)
@@ -43,7 +47,9 @@ class Trials:
         """Return the plan of a trial, and the values drawn by path."""
         if not self.uncertain:
             return self.central, {}
-        realised, drawn = draw_inputs(self.scenario, self.scenario.monte_carlo.seed, trial)
+        realised, drawn = draw_inputs(self._simulated, self.scenario.monte_carlo.seed, trial)
+        if self._prices_only:
+            return reprice(self.central, realised), drawn
         return plan_run(realised, None if self._steps_change else self.central.estimates), drawn
 
     def run(self, trial: int, *, keep_intervals: bool = False) -> TrialResult:

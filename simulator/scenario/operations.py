@@ -29,8 +29,9 @@ class SlowNodes(Record):
 class Elasticity(Record):
     """What the job does without enough nodes."""
 
-    action: Literal["wait", "shrink"] = Field(
-        default="wait", description="wait for nodes, or go on with the data-parallel replicas that are whole, and grow back")
+    action: Literal["wait", "shrink", "smaller-batch"] = Field(
+        default="wait", description="wait for nodes, or go on with the data-parallel replicas that are whole and grow back: they "
+                                    "take over the others' microbatches (shrink), or the batch is smaller meanwhile")
     patience_s: Seconds = Field(default=600.0, description="waits so long before it shrinks")
     least: Share = Field(default=0.5, description="share of replicas with which it goes on")
 
