@@ -14,7 +14,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cases import bare_loop, large_search, many_layouts, mean_interruptions, reference_stream, scenario
+from benchmarks.cases import (
+    bare_loop,
+    events_per_s,
+    large_search,
+    many_layouts,
+    mean_interruptions,
+    reference_stream,
+    scenario,
+)
 from kernels.bulk import price_layouts
 from simulator.montecarlo.trials import Trials
 from simulator.performance.search import FREE, search
@@ -72,28 +80,38 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def against_bare_loop(name: str, count: int) -> tuple[float, float, int]:
+    """Return trials a second of a scenario, bare SimPy loops of as many failures a second, and the failures of a trial."""
+    trials = Trials(scenario(name))
+    failures = mean_interruptions(trials)  # warms up kernels and caches too
+    rate, bare_rate = rates_per_s((trials.run, lambda i: bare_loop(failures, reference_stream(i))), count)
+    return rate, bare_rate, failures
+
+
 def main() -> None:
     """Measure and print."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     start_s = perf_counter()
-    trials = Trials(scenario())
-    failures = mean_interruptions(trials)  # warms up kernels and caches too
+    mean_interruptions(Trials(scenario()))
     ready_s = perf_counter() - start_s
-    rate, bare_rate = rates_per_s((trials.run, lambda i: bare_loop(failures, reference_stream(i))), count)
-    memory = peak_memory_bytes()
-
-    title = f"{trials.scenario.name}, one process, {ROUNDS} rounds of {count} trials"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=f"One process, {ROUNDS} rounds of {count} trials", title_justify="left")
     table.add_column("")
     table.add_column("value", justify="right")
     table.add_row("load, first estimate and 20 trials to warm up", f"{ready_s:.2f} s")
-    table.add_row("trials per second", f"{rate:,.0f}")
-    table.add_row(f"bare SimPy loops per second ({failures} x two timeouts)", f"{bare_rate:,.0f}")
-    table.add_row("time of a trial over a bare loop", f"{bare_rate / rate:.2f}")
-    table.add_row("peak memory", f"{memory / 2**20:,.0f} MiB")
+    for name in ("llama3-405b", "all-features"):
+        rate, bare_rate, failures = against_bare_loop(name, count)
+        table.add_row(f"{name}: trials per second", f"{rate:,.0f}")
+        table.add_row(f"bare SimPy loops per second ({failures} x two timeouts)", f"{bare_rate:,.0f}")
+        table.add_row("rate over that of the bare loop", f"{rate / bare_rate:.2f}")
+    memory = peak_memory_bytes()
+    small, large = events_per_s(10_000), events_per_s(1_000_000)
+    table.add_row("interruptions per second, 10,000 accelerators", f"{small:,.0f}")
+    table.add_row("interruptions per second, 1,000,000 accelerators", f"{large:,.0f}")
+    table.add_row("rate at 1,000,000 over that at 10,000", f"{large / small:.2f}")
     table.add_row("layouts per second, one core, 1 T parameters", f"{layouts_per_s():,.0f}")
     seconds, layouts = search_s()
     table.add_row(f"layout search, 175 B on 1,024 ({layouts:,} layouts)", f"{seconds:.3f} s")
+    table.add_row("peak memory of the studies", f"{memory / 2**20:,.0f} MiB")
     table.add_row("clustercost --help", f"{help_s():.2f} s")
     Console().print(table)
 

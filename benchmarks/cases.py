@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import simpy
 
 from kernels.progress import Progress, advance
-from simulator.cluster import RunPlan
+from simulator.cluster import RunPlan, plan_run, run_trial
 from simulator.montecarlo.streams import stream
 from simulator.montecarlo.trials import Trials
 from simulator.performance.estimate import Packs, packs
 from simulator.performance.search import main_batch, search
 from simulator.scenario import Scenario, load_scenario, scenario_from_mapping
 
-SCENARIO = Path(__file__).parent.parent / "scenarios" / "llama3-405b.yaml"
+SCENARIOS = Path(__file__).parent.parent / "scenarios"
 
 
-def scenario() -> Scenario:
-    """Return the Llama 3.1 405B scenario."""
-    return load_scenario(SCENARIO)
+def scenario(name: str = "llama3-405b") -> Scenario:
+    """Return a ready scenario."""
+    return load_scenario(SCENARIOS / f"{name}.yaml")
 
 
 def mean_interruptions(trials: Trials, count: int = 20) -> int:
@@ -55,6 +58,26 @@ def advance_whole_run(plan: RunPlan) -> Progress:
     cost = plan.checkpoint
     return advance(math.inf, 0.0, 0.0, 0.0, 0.0, 0.0, plan.first_step, plan.step_s, plan.every, cost.stall_s,
                    cost.persist_s, cost.slowdown)
+
+
+def events_per_s(accelerators: int, least_s: float = 2.0) -> float:
+    """Return interruptions simulated a second, of a job with Llama 3's failures on so many accelerators."""
+    plan = plan_run(scenario_from_mapping({
+        "name": "scale", "model": "gpt3-1.3b",
+        "training": {"tokens": "300 B", "batch": accelerators * 2048, "sequence": 2048, "layout": {"microbatch": 1}},
+        "cluster": {"accelerator": "h100-sxm-80gb", "accelerators": accelerators, "spares": accelerators // 400},
+        "failures": {"preset": "llama3-2024", "recovery": {"detection": "5 s", "initialisation": "5 s", "replacement": "0 s",
+                                                           "repair": "20 h"}},
+        "checkpoint": {"interval": "1 min", "storage_bandwidth": "1 PB/s"},
+        "facility": {"site": "usa", "pue": 1.1}}))
+    steps = 3e7 / accelerators * 86400.0 / float(plan.step_s[0])  # some ten thousand events a trial, whatever the size
+    plan = replace(plan, job=plan.job._replace(first_step=np.array([0.0, math.ceil(steps)])))
+    run_trial(plan, partial(stream, 1, 0))
+    start_s, events, trial = perf_counter(), 0.0, 1
+    while perf_counter() - start_s < least_s:
+        events += run_trial(plan, partial(stream, 1, trial)).row["interruptions"]
+        trial += 1
+    return events / (perf_counter() - start_s)
 
 
 def large_search(model: str, accelerators: int, accelerator: str = "a100-sxm-80gb") -> Scenario:

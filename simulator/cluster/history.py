@@ -8,7 +8,7 @@ import numpy as np
 
 from kernels.events import Luck, start_clocks
 from kernels.job import STATE, STATES, STEP, close
-from kernels.nodes import COLD, HOT, OUT, WARM, Nodes, add_spare
+from kernels.nodes import COLD, HOT, OUT, WARM, Nodes
 from kernels.run import Log, Slow
 from simulator.cluster.plan import RunPlan
 
@@ -69,8 +69,9 @@ def _nodes(plan: RunPlan) -> Nodes:
                   np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int8), np.zeros(2))
     node = plan.job_nodes
     for kind, count in zip((HOT, WARM, COLD), plan.spare_nodes, strict=True):
-        for _ in range(count):
-            add_spare(nodes, node, kind)
-            node += 1
+        spares = slice(node, node + count)
+        nodes.status[spares], nodes.place[spares], nodes.counts[kind] = kind, np.arange(count), count
+        nodes.stack[kind, :count] = np.arange(node, node + count)
+        node += count
     nodes.status[node:] = OUT
     return nodes
