@@ -252,13 +252,17 @@ class Record(BaseModel):
 R = TypeVar("R", bound=BaseModel)
 
 
-def map_distributions(record: R, draw: Callable[[str, Distribution], Any], path: str = "") -> R:
+def map_distributions(record: R, draw: Callable[[str, Distribution], Any], path: str = "",
+                      only: frozenset[str] | None = None) -> R:
     """Return the record with every epistemic distribution replaced by draw(path, distribution).
 
-    Parts without a distribution are the same objects, so what was computed from them stays valid.
+    Parts without a distribution are the same objects, so what was computed from them stays valid. `only` names the parts of this
+    record to look into, where that is known.
     """
     changed: dict[str, Any] = {}
     for name in type(record).model_fields:
+        if only is not None and name not in only:
+            continue
         old = getattr(record, name)
         new = _map_value(old, draw, f"{path}.{file_key(name)}" if path else file_key(name))
         if new is not old:

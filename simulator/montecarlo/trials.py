@@ -18,15 +18,18 @@ _PRICE_PARTS = ("pricing", "facility", "goals")
 R = TypeVar("R", bound=Record)
 
 
-def draw_inputs(scenario: R, seed: int, trial: int) -> tuple[R, dict[str, float]]:
-    """Return the scenario with what is not known drawn for a trial, and the values drawn by path, each on its own stream."""
+def draw_inputs(scenario: R, seed: int, trial: int, only: frozenset[str] | None = None) -> tuple[R, dict[str, float]]:
+    """Return the scenario with what is not known drawn for a trial, and the values drawn by path, each on its own stream.
+
+    `only` names the sections that hold distributions, where that is known.
+    """
     drawn: dict[str, float] = {}
 
     def draw(path: str, distribution: Distribution) -> float:
         drawn[path] = float(distribution.draw(stream(seed, trial, path), 1)[0])
         return drawn[path]
 
-    return map_distributions(scenario, draw), drawn
+    return map_distributions(scenario, draw, only=only), drawn
 
 
 class Trials:
@@ -39,15 +42,15 @@ class Trials:
         if scenario.checkpoint.interval_s == "simulated":
             self._simulated = with_interval(scenario, best_interval_s(scenario))
         self.central = plan_run(self._simulated.central())
-        parts = {path.split(".")[0] for path in self.uncertain}
-        self._steps_change = bool(parts & set(_STEP_PARTS))
-        self._prices_only = parts <= set(_PRICE_PARTS)
+        self._parts = frozenset(path.split(".")[0] for path in self.uncertain)
+        self._steps_change = bool(self._parts & set(_STEP_PARTS))
+        self._prices_only = self._parts <= set(_PRICE_PARTS)
 
     def plan(self, trial: int) -> tuple[RunPlan, dict[str, float]]:
         """Return the plan of a trial, and the values drawn by path."""
         if not self.uncertain:
             return self.central, {}
-        realised, drawn = draw_inputs(self._simulated, self.scenario.monte_carlo.seed, trial)
+        realised, drawn = draw_inputs(self._simulated, self.scenario.monte_carlo.seed, trial, self._parts)
         if self._prices_only:
             return reprice(self.central, realised), drawn
         return plan_run(realised, None if self._steps_change else self.central.estimates), drawn
