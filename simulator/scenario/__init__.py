@@ -1,6 +1,6 @@
 """Scenario files: YAML in, a validated immutable `Scenario` in SI out, or one clear `UserError`."""
 
-from simulator.scenario.loading import load_scenario, scenario_from_mapping
+from simulator.scenario.loading import load_file, load_scenario, queue_from_mapping, scenario_from_mapping
 from simulator.scenario.models import (
     Checkpoint,
     Cluster,
@@ -13,6 +13,7 @@ from simulator.scenario.models import (
     Scenario,
     Variation,
 )
+from simulator.scenario.queueing import JobClass, QueueScenario
 from simulator.scenario.schema import json_schema, starter
 from simulator.scenario.training import OPERATORS, BatchPhase, Layout, Training
 
@@ -23,16 +24,20 @@ __all__ = [
     "Cluster",
     "Facility",
     "Goals",
+    "JobClass",
     "Layout",
     "MonteCarlo",
     "Owned",
     "Pricing",
+    "QueueScenario",
     "Rental",
     "Scenario",
     "Training",
     "Variation",
     "json_schema",
+    "load_file",
     "load_scenario",
+    "queue_from_mapping",
     "scenario_from_mapping",
     "starter",
 ]

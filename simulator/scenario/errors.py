@@ -28,19 +28,22 @@ _KIND = {"models": "model", "accelerators": "accelerator", "fabrics": "fabric", 
 _LACKING_CONTAINER = {"model_type", "model_attributes_type", "dict_type", "tuple_type", "list_type"}
 
 
-def explain(error: ValidationError, positions: dict[Path, Mark], file: str) -> UserError:
+def explain(error: ValidationError, positions: dict[Path, Mark], file: str,
+            root: type[Record] = Scenario) -> UserError:
     """Return one UserError for all that is wrong with a scenario: a line each, at most ten.
 
     Parameters
     ----------
     error : ValidationError
-        Of `Scenario`, validated from a mapping in file form.
+        Of `root`, validated from a mapping in file form.
     positions : dict
         The mark of every path; a path without one (a value of the catalog) takes its parent's.
     file : str
         The file the user named, for the head line.
+    root : type
+        `Scenario` or `QueueScenario`.
     """
-    problems = list(dict.fromkeys(_lines(error, positions)))
+    problems = list(dict.fromkeys(_lines(error, positions, root)))
     if len(problems) == 1:
         return UserError(problems[0])
     shown = problems[:_MOST]
@@ -49,14 +52,14 @@ def explain(error: ValidationError, positions: dict[Path, Mark], file: str) -> U
     return UserError("\n  ".join([f"{file}: {len(problems)} problems", *shown]))
 
 
-def _lines(error: ValidationError, positions: dict[Path, Mark]) -> Iterator[str]:
+def _lines(error: ValidationError, positions: dict[Path, Mark], root: type[Record]) -> Iterator[str]:
     details = error.errors(include_url=False)
     unknown_presets = [_path(d)[:-1] for d in details if d["type"] == "extra_forbidden" and d["loc"][-1] == "preset"]
     for detail in details:
         path = _path(detail)
         if detail["type"] == "missing" and path[:-1] in unknown_presets:
             continue  # the record is incomplete because its preset is unknown, which is reported itself
-        at, message = _message(detail, path)
+        at, message = _message(detail, path, root)
         where, written = place(positions, path if detail["type"] == "missing" and path in positions else at)
         if detail["type"] == "extra_forbidden" and path[-1] != "preset":
             written = written[:-1]  # the message names the key itself
@@ -71,20 +74,20 @@ def _path(detail: ErrorDetails) -> Path:
     return (*path, *(int(step) if step.isdigit() else step for step in extra))
 
 
-def _message(detail: ErrorDetails, path: Path) -> tuple[Path, str]:
+def _message(detail: ErrorDetails, path: Path, root: type[Record]) -> tuple[Path, str]:
     """Return the path to show and the message."""
     kind, found, context = detail["type"], detail["input"], detail.get("ctx", {})
     parent = path[:-1]
     if kind == "missing":
-        return parent, f"missing key {path[-1]!r}{_example(path)}"
+        return parent, f"missing key {path[-1]!r}{_example(path, root)}"
     if kind == "extra_forbidden":
-        return _unknown_key(path, found)
+        return _unknown_key(path, found, root)
     if kind == "value_error":
         return path, str(context["error"])
     if path in CATALOG and isinstance(found, str):
         return path, _unknown_catalog_name(path, found)
     if kind in _LACKING_CONTAINER:
-        return path, f"found {shorten(found)}; allowed: {_container(path, detail)}"
+        return path, f"found {shorten(found)}; allowed: {_container(path, detail, root)}"
     if kind == "literal_error":
         choices = [str(choice) for choice in _literals(context["expected"])]
         guess = nearest(found, choices) if isinstance(found, str) else None
@@ -106,14 +109,14 @@ def _literals(expected: str) -> list[str]:
     return [word.strip().strip("'") for word in expected.replace(" or ", ", ").split(",")]
 
 
-def _unknown_key(path: Path, found: Any) -> tuple[Path, str]:
+def _unknown_key(path: Path, found: Any, root: type[Record]) -> tuple[Path, str]:
     *head, key = path
     parent = tuple(head)
     if key == "preset" and parent in CATALOG:
         if isinstance(found, str):
             return path, _unknown_catalog_name(parent, found)
         return path, f"found {shorten(found)}; allowed: a name of `clustercost catalog {CATALOG[parent]}`"
-    allowed = (*_keys(parent), *_RAW_KEYS.get(parent, ()))
+    allowed = (*_keys(parent, root), *_RAW_KEYS.get(parent, ()))
     bare = file_key(str(key))
     if bare != key and bare in allowed:
         return path, f"unknown key {key!r}; did you mean {bare!r}?"
@@ -127,43 +130,43 @@ def _unknown_catalog_name(path: Path, found: str) -> str:
     return unknown_name(_KIND[CATALOG[path]], found, names)
 
 
-def _container(path: Path, detail: ErrorDetails) -> str:
+def _container(path: Path, detail: ErrorDetails, root: type[Record]) -> str:
     if detail["type"] in ("tuple_type", "list_type"):
         return "a list"
-    keys = ", ".join(_keys(path)[:8])
-    text = f"a mapping of {keys}" + (", ..." if len(_keys(path)) > 8 else "") if keys else "a mapping"
+    names = _keys(path, root)
+    text = f"a mapping of {', '.join(names[:8])}" + (", ..." if len(names) > 8 else "") if names else "a mapping"
     if detail["loc"] and detail["loc"][-1] == "<mapping>":
         return f"auto, or {text}"
     return f"a name of `clustercost catalog {CATALOG[path]}`, or {text}" if path in CATALOG else text
 
 
-def _example(path: Path) -> str:
+def _example(path: Path, root: type[Record]) -> str:
     """Return a hint for a missing key: an example of its quantity, or where to find names."""
     if path in CATALOG:
         return f"; allowed: a name of `clustercost catalog {CATALOG[path]}`, or a mapping"
-    field = _field(path)
+    field = _field(path, root)
     for extra in field.metadata if field else ():
         if isinstance(extra, Quantity):
             return f"; allowed: a quantity such as {KINDS[extra.kind][1]!r}"
     return ""
 
 
-def _field(path: Path) -> FieldInfo | None:
-    for record in _records(path[:-1]):
+def _field(path: Path, root: type[Record]) -> FieldInfo | None:
+    for record in _records(path[:-1], root):
         for name, field in record.model_fields.items():
             if file_key(name) == path[-1]:
                 return field
     return None
 
 
-def _keys(path: Path) -> tuple[str, ...]:
+def _keys(path: Path, root: type[Record]) -> tuple[str, ...]:
     """Return the keys that a file may have at a path."""
-    return tuple(file_key(name) for record in _records(path) for name in record.model_fields)
+    return tuple(file_key(name) for record in _records(path, root) for name in record.model_fields)
 
 
-def _records(path: Path) -> list[type[Record]]:
+def _records(path: Path, root: type[Record]) -> list[type[Record]]:
     """Return the record types that may stand at a path of a scenario."""
-    annotations: list[Any] = [Scenario]
+    annotations: list[Any] = [root]
     for step in path:
         annotations = [inner for outer in annotations for option in _options(outer) for inner in _step(option, step)]
     return [option for outer in annotations for option in _options(outer) if _is_record(option)]

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from simulator import catalog
 from simulator.errors import UserError
-from simulator.fields import DISTRIBUTIONS
+from simulator.fields import DISTRIBUTIONS, Record
 from simulator.scenario.errors import explain
 from simulator.scenario.models import CATALOG, DEFAULTS, Scenario
+from simulator.scenario.queueing import QueueScenario
 from simulator.scenario.reading import MAX_DEPTH, Document, Mark, Path, parse_document, place, read_text
 
 # Keys of which a child that gives one side drops the other side of what it extends.
@@ -26,6 +27,7 @@ _ALTERNATIVES: dict[Path, tuple[set[str], set[str]]] = {
 }
 _MAX_CHAIN = 10
 _INSIDE: Path = ("<record>",)  # a path without rules, for merges inside a catalog record
+S = TypeVar("S", bound=Record)
 
 
 def load_scenario(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> Scenario:
@@ -49,7 +51,32 @@ def load_scenario(path: str | os.PathLike[str], overrides: Mapping[str, Any] | N
     if overrides:
         plain = _plain(overrides)
         document = merge(document, Document(plain, _label(plain, "override")))
-    return _validate(document, file)
+    if "jobs" in document.data and "training" not in document.data:
+        where = place(document.positions, ("jobs",))[0]
+        raise UserError(f"{where}: jobs: found a file of jobs; allowed here: a training run (`clustercost run` takes both)")
+    return _validate(document, file, Scenario)
+
+
+def load_file(path: str | os.PathLike[str]) -> Scenario | QueueScenario:
+    """Return what a YAML file describes: a training run, or (with a section `jobs` and no `training`) a queue of jobs.
+
+    The trace of a jobs file is found relative to the file that names it. Raises UserError as `load_scenario` does.
+    """
+    file = os.fspath(path)
+    document = _read_with_parents(file, ())
+    jobs = document.data.get("jobs")
+    if "jobs" not in document.data or "training" in document.data:
+        return _validate(document, file, Scenario)
+    if isinstance(jobs, dict) and isinstance(jobs.get("trace"), str):
+        folder = os.path.dirname(document.positions["jobs", "trace"].file)
+        jobs = {**jobs, "trace": os.path.normpath(os.path.join(folder, jobs["trace"]))}
+        document = Document({**document.data, "jobs": jobs}, document.positions)
+    return _validate(document, file, QueueScenario)
+
+
+def queue_from_mapping(mapping: Mapping[str, Any], where: str = "inline") -> QueueScenario:
+    """Return the validated queue of jobs of a mapping in file form; its trace is relative to the working folder."""
+    return _validate(_document(mapping, where), where, QueueScenario)
 
 
 def scenario_from_mapping(mapping: Mapping[str, Any], where: str = "inline") -> Scenario:
@@ -57,14 +84,17 @@ def scenario_from_mapping(mapping: Mapping[str, Any], where: str = "inline") -> 
 
     A file it `extends` is found relative to the working folder.
     """
+    return _validate(_document(mapping, where), where, Scenario)
+
+
+def _document(mapping: Mapping[str, Any], where: str) -> Document:
     if not isinstance(mapping, Mapping):
         raise UserError(f"{where}: found {type(mapping).__name__}; allowed: a mapping of name, model, training, ...")
     try:
         data = _plain(mapping)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    document = _extended(Document(data, {(): Mark(where, 0, 0, ())}), "", ())
-    return _validate(document, where)
+    return _extended(Document(data, {(): Mark(where, 0, 0, ())}), "", ())
 
 
 def _read_with_parents(file: str, chain: tuple[str, ...]) -> Document:
@@ -132,12 +162,12 @@ def _forget(path: Path, value: Any, positions: dict[Path, Mark]) -> None:
             del positions[key]
 
 
-def _validate(document: Document, file: str) -> Scenario:
+def _validate(document: Document, file: str, root: type[S]) -> S:
     data, positions = _resolve(document)
     try:
-        return Scenario.model_validate(data)
+        return root.model_validate(data)
     except ValidationError as error:
-        raise explain(error, positions, file) from None
+        raise explain(error, positions, file, root) from None
 
 
 def _resolve(document: Document) -> Document:

@@ -21,6 +21,7 @@ from simulator.scenario import (
     Scenario,
     Training,
     json_schema,
+    load_file,
     load_scenario,
     scenario_from_mapping,
     starter,
@@ -109,9 +110,9 @@ def test_resolved_file_reads_back_equal(changes: dict) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_ready_scenarios_load_and_read_back_equal(path: Path, tmp_path: Path) -> None:
-    scenario = load_scenario(path)
+    scenario = load_file(path)
     resolved = write(tmp_path, "resolved.yaml", yaml.safe_dump(scenario.to_file(), sort_keys=False))
-    assert load_scenario(resolved) == scenario
+    assert load_file(resolved) == scenario
 
 
 def test_starter_loads(tmp_path: Path) -> None:
