@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simulator.api import Scenario, Study, UserError, load, run
+    from simulator.api import QueueScenario, QueueStudy, Scenario, Study, UserError, load, run, run_jobs
 
-__all__ = ["Scenario", "Study", "UserError", "load", "run"]
+__all__ = ["QueueScenario", "QueueStudy", "Scenario", "Study", "UserError", "load", "run", "run_jobs"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from simulator.errors import UserError
-from simulator.montecarlo import Study, run_study
-from simulator.scenario import Scenario, load_scenario, scenario_from_mapping
+from simulator.montecarlo import QueueStudy, Study, run_queue_study, run_study
+from simulator.scenario import (
+    QueueScenario,
+    Scenario,
+    load_file,
+    load_scenario,
+    queue_from_mapping,
+    scenario_from_mapping,
+)
 
-__all__ = ["Scenario", "Study", "UserError", "load", "run"]
+__all__ = ["QueueScenario", "QueueStudy", "Scenario", "Study", "UserError", "load", "run", "run_jobs"]
+
+S = TypeVar("S", bound=Scenario | QueueScenario)
 
 
 def load(source: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
@@ -37,12 +46,27 @@ def run(source: str | Path | Mapping[str, Any] | Scenario, *, trials: int | None
     return run_study(with_monte_carlo(load(source), trials, seed), workers=workers)
 
 
-def with_monte_carlo(scenario: Scenario, trials: int | None, seed: int | None) -> Scenario:
+def run_jobs(source: str | Path | Mapping[str, Any] | QueueScenario, *, trials: int | None = None, seed: int | None = None,
+             workers: int = 1) -> QueueStudy:
+    """Run a jobs file (many jobs on one cluster) and return its study; parameters as for `run`."""
+    if isinstance(source, Mapping):
+        source = queue_from_mapping(dict(source))
+    elif not isinstance(source, QueueScenario):
+        found = load_file(source)
+        if isinstance(found, Scenario):
+            raise UserError(f"{source}: found a training run; allowed here: a file with a section `jobs`")
+        source = found
+    return run_queue_study(with_monte_carlo(source, trials, seed), workers=workers)
+
+
+def with_monte_carlo(scenario: S, trials: int | None, seed: int | None) -> S:
     """Return the scenario with another number of trials or seed, where given; raise UserError where not positive."""
     if trials is not None and not 1 <= trials <= 10_000_000:
         raise UserError(f"trials: found {trials}; allowed: 1 to 10,000,000")
     if seed is not None and seed < 0:
         raise UserError(f"seed: found {seed}; allowed: 0 or more")
     changes = {k: v for k, v in (("trials", trials), ("seed", seed)) if v is not None}
-    monte_carlo = scenario.monte_carlo.model_copy(update=changes)
-    return scenario.model_copy(update={"monte_carlo": monte_carlo}) if changes else scenario
+    if not changes:
+        return scenario
+    updated: S = scenario.model_copy(update={"monte_carlo": scenario.monte_carlo.model_copy(update=changes)})  # type: ignore[assignment]
+    return updated

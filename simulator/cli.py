@@ -13,7 +13,7 @@ import typer
 from simulator.errors import UserError
 
 if TYPE_CHECKING:
-    from simulator.scenario import Scenario
+    from simulator.scenario import QueueScenario, Scenario
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
                   help="What it costs to train a large model on a cluster: time, energy, carbon and dollars, with their "
@@ -31,19 +31,18 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Results folder; default: results/NAME-TIME.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate a scenario: summary on the terminal, results in a folder.
+    """Simulate a scenario, a training run or a queue of jobs: summary on the terminal, results in a folder.
 
     Example: clustercost run scenarios/llama3-405b.yaml --trials 200 --out results/llama
     """
     from simulator.api import with_monte_carlo
-    from simulator.montecarlo.executors import default_workers
     from simulator.montecarlo.storage import check_free
-    from simulator.scenario import load_scenario
+    from simulator.scenario import load_file
 
-    scenario = with_monte_carlo(load_scenario(file), trials, seed)
+    scenario = with_monte_carlo(load_file(file), trials, seed)
     folder = out or Path("results") / f"{file.stem}-{datetime.now():%Y%m%d-%H%M%S}"
     check_free(folder)
-    study = _run_with_progress(scenario, workers or default_workers(scenario.monte_carlo.trials))
+    study = _run_with_progress(scenario, workers)
     if not study.rows:
         raise UserError("stopped before the first trial finished; nothing was written")
     study.save(folder)
@@ -60,17 +59,21 @@ def run(
         raise typer.Exit(130)
 
 
-def _run_with_progress(scenario: Scenario, workers: int) -> Any:
+def _run_with_progress(scenario: Scenario | QueueScenario, workers: int | None) -> Any:
     """Run a study under a progress bar (none in pipes), which says when kernels are compiled first."""
     import numpy as np
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from kernels import is_compiled
-    from simulator.montecarlo import run_study
+    from simulator.montecarlo import run_queue_study, run_study
+    from simulator.montecarlo.executors import default_workers
+    from simulator.montecarlo.queueing import default_queue_workers
+    from simulator.scenario import Scenario
 
+    count = scenario.monte_carlo.trials
     console = Console(stderr=True)
-    compiled = is_compiled()
+    compiled = is_compiled() or not isinstance(scenario, Scenario)  # a queue has no kernels
     first = "running" if compiled else "compiling kernels (first run only; some ten seconds)"
     if not console.is_terminal and not compiled:
         console.print(f"{first} ...", highlight=False)
@@ -78,7 +81,7 @@ def _run_with_progress(scenario: Scenario, workers: int) -> Any:
                TimeRemainingColumn(), TextColumn("{task.fields[median]}"))
     days: list[float] = []
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(first, total=scenario.monte_carlo.trials, rate="", median="")
+        task = bar.add_task(first, total=count, rate="", median="")
 
         def progress(rows: list[dict[str, float]]) -> None:
             days.extend(row["time_s"] / 86400 for row in rows)
@@ -87,7 +90,10 @@ def _run_with_progress(scenario: Scenario, workers: int) -> Any:
             if len(days) % 16 == 0 or len(rows) > 1:
                 bar.update(task, median=f"P50 {np.median(days):.1f} days")
 
-        return run_study(scenario, workers=workers, progress=progress)
+        if isinstance(scenario, Scenario):
+            return run_study(scenario, workers=workers or default_workers(count), progress=progress)
+        return run_queue_study(scenario, workers=workers or default_queue_workers(count),
+                               progress=lambda rows: bar.update(task, advance=len(rows), description="running"))
 
 
 @app.command()
@@ -216,10 +222,10 @@ def plan(
 
 @app.command()
 def validate(
-    cases: Annotated[Path | None, typer.Option(help="CSV of training configurations; default: the shipped rows.")] = None,
+    cases: Annotated[Path | None, typer.Option(help="CSV of training configurations to predict, as CSV.")] = None,
     scenarios: Annotated[Path | None, typer.Option(help="Folder of scenarios: compare whole runs as well.")] = None,
     output: Annotated[Path | None, typer.Option(
-        "--output", "-o", help="With --cases: predictions as CSV. With --scenarios: the validation document.")] = None,
+        "--output", "-o", help="With --cases: file of predictions; default: stdout. With --scenarios: the validation document.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Scatter plot of the rows: .png, .svg or .pdf.")] = None,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit the efficiencies again, and leave out sources.")] = False,
     trials: Annotated[int, typer.Option(min=1, help="Trials of each run.")] = 100,
@@ -231,14 +237,14 @@ def validate(
     """
     from simulator.validation import command
 
-    if output is not None and cases is not None:
-        command.write_predictions(cases, output)
+    if calibrate:
+        command.show_calibration(cases, as_json)
+    elif cases is not None:
+        command.predict_cases(cases, output, as_json)
     elif output is not None:
         command.write_document(scenarios, output, trials)
-    elif calibrate:
-        command.show_calibration(cases, as_json)
     else:
-        command.show_errors(cases, scenarios, trials, as_json)
+        command.show_errors(scenarios, trials, as_json)
     if plot is not None:
         command.write_scatter(cases, plot)
 

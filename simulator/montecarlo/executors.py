@@ -6,30 +6,59 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
 
 from simulator.montecarlo.study import Study
 from simulator.montecarlo.trials import Trials
 from simulator.scenario import Scenario
 
 CHUNK = 32
-_worker: Trials | None = None
+_worker: Callable[[int], Any] | None = None
 
 Rows = list[dict[str, float]]
 Progress = Callable[[Rows], None]
 
 
-def _chunks(trials: int) -> list[range]:
-    return [range(start, min(start + CHUNK, trials)) for start in range(0, trials, CHUNK)]
-
-
-def _start_worker(scenario: Scenario) -> None:
+def _start_worker(make: Callable[[Any], Callable[[int], Any]], scenario: Any) -> None:
     global _worker  # noqa: PLW0603  (one scenario a worker process, set once)
-    _worker = Trials(scenario)
+    _worker = make(scenario)
 
 
-def _run_chunk(chunk: range) -> Rows:
+def _run_chunk(chunk: range) -> list[Any]:
     assert _worker is not None
-    return [_worker.run(trial).row for trial in chunk]
+    return [_worker(trial) for trial in chunk]
+
+
+def _rows(scenario: Scenario) -> Callable[[int], dict[str, float]]:
+    trials = Trials(scenario)
+    return lambda trial: trials.run(trial).row
+
+
+def run_trials(make: Callable[[Any], Callable[[int], Any]], scenario: Any, count: int, workers: int,
+               keep: Callable[[list[Any]], None], *, run: Callable[[int], Any] | None = None, chunk: int = CHUNK) -> bool:
+    """Run trials here or in processes; return whether Ctrl-C stopped them.
+
+    Parameters
+    ----------
+    make : callable
+        Scenario -> function that runs the trial of a number; a function of a module, so that processes find it.
+    keep : callable
+        Called with the results of each finished chunk, in any order of chunks.
+    run : callable, optional
+        What `make` would return, where it is at hand.
+    chunk : int
+        Trials a process takes at once.
+    """
+    try:
+        if workers <= 1 or count <= chunk:
+            run = make(scenario) if run is None else run
+            for trial in range(count):
+                keep([run(trial)])
+        else:
+            _in_processes(make, scenario, min(workers, -(-count // chunk)), count, keep, chunk)
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def run_study(scenario: Scenario, *, workers: int = 1, progress: Progress | None = None) -> Study:
@@ -56,32 +85,26 @@ def run_study(scenario: Scenario, *, workers: int = 1, progress: Progress | None
     """
     trials = Trials(scenario)
     rows: Rows = []
-    interrupted = False
 
     def keep(chunk: Rows) -> None:
         rows.extend(chunk)
         if progress is not None:
             progress(chunk)
 
-    count = scenario.monte_carlo.trials
-    try:
-        if workers <= 1 or count <= CHUNK:
-            for trial in range(count):
-                keep([trials.run(trial).row])
-        else:
-            _in_processes(scenario, min(workers, -(-count // CHUNK)), count, keep)
-    except KeyboardInterrupt:
-        interrupted = True
+    interrupted = run_trials(_rows, scenario, scenario.monte_carlo.trials, workers, keep,
+                             run=lambda trial: trials.run(trial).row)
     rows.sort(key=lambda row: row["trial"])
     return Study(scenario, trials, rows, interrupted=interrupted)
 
 
-def _in_processes(scenario: Scenario, workers: int, count: int, keep: Progress) -> None:
+def _in_processes(make: Callable[[Any], Callable[[int], Any]], scenario: Any, workers: int, count: int,
+                  keep: Callable[[list[Any]], None], size: int) -> None:
     context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(scenario,))
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(make, scenario))
+    chunks = [range(start, min(start + size, count)) for start in range(0, count, size)]
     futures = []
     try:
-        futures = [executor.submit(_run_chunk, chunk) for chunk in _chunks(count)]
+        futures = [executor.submit(_run_chunk, chunk) for chunk in chunks]
         for future in as_completed(futures):
             keep(future.result())
     except BaseException:

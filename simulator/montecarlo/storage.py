@@ -18,6 +18,7 @@ import yaml
 from simulator.errors import UserError
 
 if TYPE_CHECKING:
+    from simulator.montecarlo.queueing import QueueStudy
     from simulator.montecarlo.study import Study
 
 _PACKAGES = ("clustercost", "numpy", "numba", "simpy", "pandas", "pyarrow", "pydantic")
@@ -40,7 +41,7 @@ def catalog_hash() -> str:
     return digest.hexdigest()
 
 
-def provenance(study: Study, command: str | None) -> dict[str, Any]:
+def provenance(study: Study | QueueStudy, command: str | None) -> dict[str, Any]:
     """Return seed, versions, catalog hash, command, machine and time."""
     return {
         "seed": study.scenario.monte_carlo.seed,
@@ -67,16 +68,22 @@ def check_free(folder: Path) -> None:
         raise UserError(f"{folder}: the folder {parent} is not writable")
 
 
-def save_study(study: Study, folder: Path, command: str | None) -> Path:
-    """Write scenario.yaml, trials.parquet, timeline.parquet, summary.json and provenance.json."""
+def save_study(study: Study | QueueStudy, folder: Path, command: str | None) -> Path:
+    """Write scenario.yaml, trials.parquet, the study's other tables, summary.json and provenance.json; and its trace."""
     check_free(folder)
     partial = folder.absolute().parent / f".{folder.name}.partial-{os.getpid()}"
     try:
         partial.mkdir()
-        text = yaml.safe_dump(study.scenario.to_file(), sort_keys=False, allow_unicode=True)
+        scenario = study.scenario.to_file()
+        trace = scenario.get("jobs", {}).get("trace")
+        if trace is not None:  # kept beside the scenario, which so runs again from this folder
+            shutil.copyfile(trace, partial / "trace.csv")
+            scenario["jobs"]["trace"] = "trace.csv"
+        text = yaml.safe_dump(scenario, sort_keys=False, allow_unicode=True)
         (partial / "scenario.yaml").write_text(text, encoding="utf-8")
         study.to_pandas().to_parquet(partial / "trials.parquet", index=False)
-        study.timelines().to_parquet(partial / "timeline.parquet", index=False)
+        for name, table in study.tables().items():
+            table.to_parquet(partial / f"{name}.parquet", index=False)
         (partial / "summary.json").write_text(json.dumps(study.summary(), indent=2) + "\n", encoding="utf-8")
         (partial / "provenance.json").write_text(json.dumps(provenance(study, command), indent=2) + "\n", encoding="utf-8")
         if folder.is_dir():

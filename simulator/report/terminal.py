@@ -6,8 +6,9 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from simulator.montecarlo import Study
+from simulator.montecarlo import QueueStudy, Study
 from simulator.montecarlo.tables import breakdown, headline
+from simulator.report.queueing import queue_view
 from simulator.report.tables import plain_table
 
 _BAR = 24
@@ -52,6 +53,6 @@ def _chances(study: Study) -> list[str]:
     return lines
 
 
-def print_summary(study: Study, console: Console) -> None:
+def print_summary(study: Study | QueueStudy, console: Console) -> None:
     """Print the summary."""
-    console.print(summary_view(study))
+    console.print(queue_view(study) if isinstance(study, QueueStudy) else summary_view(study))

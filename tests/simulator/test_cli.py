@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator.scenario import load_scenario
+from simulator.scenario import load_file
 
 ROOT = Path(__file__).parents[2]
 SCENARIOS = sorted((ROOT / "scenarios").glob("*.yaml"))
@@ -79,7 +79,7 @@ def test_a_model_that_does_not_fit_names_the_term_and_layouts_that_do(tmp_path) 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda p: p.stem)
 def test_every_shipped_scenario_loads_and_says_what_was_published(path) -> None:
-    load_scenario(path)
+    load_file(path)
     assert "ublished" in path.read_text()[:600]
 
 
