@@ -18,7 +18,6 @@ from kernels.events import (
     DETECTION,
     DURATION,
     FLAP,
-    KIND,
     LATENCY,
     LAW_DETECTION,
     LAW_DIAGNOSIS,
@@ -47,6 +46,8 @@ from kernels.job import (
     DETECT_END,
     DOWN,
     DURABLE,
+    FROM_STORAGE,
+    GONE,
     LACKING,
     MAINTENANCE,
     NETWORK,
@@ -58,9 +59,12 @@ from kernels.job import (
     RESTART,
     RESTART_S,
     RUNNING,
+    STALL,
     STEP,
     STORAGE_UNTIL,
+    SWAP,
     WAIT,
+    WAITS,
     Job,
     left_s,
     restore,
@@ -88,17 +92,17 @@ class Log(NamedTuple):
     """Intervals of a timeline, where one is wanted: start, end, row of `seconds`, stretch, component."""
 
     rows: np.ndarray  # (m, 5); m = 0: none
-    count: np.ndarray  # (1,)
+    used: np.ndarray  # (1,)
 
 
 @bare
 def note(log: Log, start_s: float, end_s: float, row: float, stretch: float, component: float) -> None:
     """Keep an interval, if this run keeps any."""
-    if log.rows.shape[0] == 0 or end_s <= start_s or log.count[0] >= log.rows.shape[0]:
+    if log.rows.shape[0] == 0 or end_s <= start_s or log.used[0] >= log.rows.shape[0]:
         return
-    entry = log.rows[log.count[0]]
+    entry = log.rows[log.used[0]]
     entry[0], entry[1], entry[2], entry[3], entry[4] = start_s, end_s, row, stretch, component
-    log.count[0] += 1
+    log.used[0] += 1
 
 
 @bare
@@ -150,13 +154,16 @@ def go_down(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
             seen: bool) -> None:
     """Begin a recovery: take spares, find a state to go back to, draw the parts of the restart.
 
-    `seen` is true where the stop was planned or known before, so that there is nothing to detect.
+    `seen` is true where the stop was planned or known before, so that there is nothing to detect. What a recovery under way
+    has lost, swapped in and not yet detected goes into the one that takes its place.
     """
     now_s = state[NOW]
     take_returns(nodes, now_s)
     short = lacks(nodes)
     slowest = fill(nodes, now_s)
-    load_s = restore(job, state, float(strike.lost_nodes), back_to)
+    state[GONE] += strike.lost_nodes
+    state[WAITS] = 1.0 if lacks(nodes) else 0.0
+    load_s = restore(job, state, state[GONE], back_to)
     known_s = 0.0
     if not seen:
         known_s = draw_for(h, strike.component, DETECTION, LAW_DETECTION, luck.detection)
@@ -164,10 +171,13 @@ def go_down(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
     restart_s = load_s + draw(h.table[LAW_INITIALISATION], h.choices, luck.restart) + s.per_node_s * job.nodes
     restart_s += draw(h.table[LAW_WARM_UP], h.choices, luck.restart)
     if short:
-        restart_s += draw(h.table[replacement_law(slowest)], h.choices, luck.restart)
-    state[DETECT_END] = now_s + known_s
+        state[SWAP] = max(state[SWAP], float(slowest), 1.0)
+    if state[SWAP] > 0.0:
+        restart_s += draw(h.table[replacement_law(int(state[SWAP]))], h.choices, luck.restart)
+    state[DETECT_END] = max(state[DETECT_END], now_s + known_s)
     state[READY] = state[DETECT_END]
-    if load_s >= job.load_s and job.load_s > 0.0:
+    state[FROM_STORAGE] = 1.0 if load_s >= job.load_s and job.load_s > 0.0 else 0.0
+    if state[FROM_STORAGE] > 0.0:
         state[READY] = max(state[READY], state[STORAGE_UNTIL])
     state[RESTART_S] = restart_s
     state[PHASE] = DOWN
@@ -182,15 +192,13 @@ def _stop(state: np.ndarray, seconds: np.ndarray, stretch: int, row: int, pause_
 
 
 @bare
-def _struck(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.ndarray, seconds: np.ndarray, strike: Strike,
-            until_s: float, log: Log) -> None:
-    """Answer a strike on a running job."""
+def _befall(h: Hazards, luck: Luck, s: Slow, state: np.ndarray, strike: Strike) -> bool:
+    """Let begin what stops no job by itself: an outage of storage, a slow time, hidden corruption; return whether it was one."""
     c, kind, now_s = strike.component, strike.kind, state[NOW]
-    stretch = stretch_of(job, state[STEP])
     if kind == STORAGE:
         state[STORAGE_UNTIL] = max(state[STORAGE_UNTIL], now_s + draw_for(h, c, DURATION, LAW_DETECTION, luck.other))
         state[PENDING], state[PERSIST_LEFT] = state[DURABLE], 0.0  # what was being written is lost
-        return
+        return True
     if kind == SLOW:
         if s.counts[0] < s.slow.shape[0]:
             row = s.slow[s.counts[0]]
@@ -198,13 +206,24 @@ def _struck(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
             row[1] = draw_for(h, c, SEVERITY, LAW_DETECTION, luck.other)
             row[2], row[3] = now_s + s.evict_after_s, float(c)
             s.counts[0] += 1
-        return
+        return True
     if kind == CORRUPTION:
         if s.counts[1] < s.hidden.shape[0]:
             row = s.hidden[s.counts[1]]
             row[0] = now_s + draw_for(h, c, LATENCY, LAW_DETECTION, luck.other)
             row[1], row[2], row[3] = state[STEP], 0.0, float(c)
             s.counts[1] += 1
+        return True
+    return False
+
+
+@bare
+def _struck(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.ndarray, seconds: np.ndarray, strike: Strike,
+            until_s: float, log: Log) -> None:
+    """Answer a strike on a running job."""
+    c, kind = strike.component, strike.kind
+    stretch = stretch_of(job, state[STEP])
+    if _befall(h, luck, s, state, strike):
         return
     h.counted[c] += 1.0
     if kind == FLAP:
@@ -215,7 +234,7 @@ def _struck(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
     if kind == PLANNED or (kind == PREEMPTION and h.components[c, NOTICE_S] >= need_s):
         start_s = state[NOW]
         saved = save_now(job, state, seconds, until_s)
-        note(log, start_s, state[NOW], 1.0, float(stretch), float(c))
+        note(log, start_s, state[NOW], float(STALL), float(stretch), float(c))
         seen = seen or saved
     if kind == PLANNED and h.laws[c, DURATION] >= 0:
         _stop(state, seconds, stretch, MAINTENANCE, draw_for(h, c, DURATION, LAW_DETECTION, luck.other), float(c), log)
@@ -266,30 +285,32 @@ def _recover(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.
     while state[PHASE] == DOWN and state[NOW] < until_s:
         now_s, known_s = state[NOW], state[DETECT_END]
         take_returns(nodes, now_s)
-        waits = lacks(nodes)
         shrink_s = np.inf
-        if waits and _may_shrink(job, nodes):
+        if state[WAITS] > 0.0 and _may_shrink(job, nodes):
             shrink_s = known_s if state[LACKING] > 0.0 else known_s + job.patience_s
-        if waits and now_s >= shrink_s:
-            waits, state[READY] = False, max(state[READY], now_s)
+        if state[WAITS] > 0.0 and (now_s >= shrink_s or not lacks(nodes)):
+            state[WAITS], state[READY] = 0.0, max(state[READY], now_s)
+        waits = state[WAITS] > 0.0
         end_s = np.inf if waits else state[READY] + state[RESTART_S]
         next_s = max(now_s, next_event_s(h))
         change_s = min(next_return_s(nodes), shrink_s) if waits else end_s
         to_s = min(next_s, max(change_s, now_s), until_s)
         _book_down(job, state, seconds, to_s, waits, log)
         state[NOW] = to_s
-        if to_s == end_s:
+        if to_s >= end_s:
             state[PHASE] = RUNNING
+            state[GONE] = state[SWAP] = 0.0
             state[LACKING] = _lacking_replicas(job, nodes) if lacks(nodes) else 0.0
         elif to_s == next_s:
             strike = happen(h, nodes, luck, to_s)
-            if strike.component >= 0 and strike.kind not in (SLOW, CORRUPTION, FLAP, STORAGE):
-                h.counted[strike.component] += 1.0
-                go_down(job, h, nodes, luck, s, state, strike, np.inf, strike.kind == PLANNED)
-        elif waits and to_s >= change_s:
-            take_returns(nodes, to_s)
-            if not lacks(nodes):
-                state[READY] = max(state[READY], to_s)
+            if strike.component < 0 or strike.kind in (CORRUPTION, FLAP):  # where nothing is computed they do no harm
+                continue
+            if _befall(h, luck, s, state, strike):
+                if state[FROM_STORAGE] > 0.0:
+                    state[READY] = max(state[READY], state[STORAGE_UNTIL])
+                continue
+            h.counted[strike.component] += 1.0
+            go_down(job, h, nodes, luck, s, state, strike, np.inf, strike.kind == PLANNED)
 
 
 @bare
@@ -339,11 +360,11 @@ def run_job(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
         if state[LACKING] > 0.0:
             take_returns(nodes, state[NOW])
             if _lacking_replicas(job, nodes) < state[LACKING]:
-                _grow(job, h, nodes, luck, s, state, seconds, until_s)
+                _grow(job, h, nodes, luck, s, state, seconds, until_s, log)
                 continue
             stop_s = min(stop_s, next_return_s(nodes))
-        # Before this the job cannot be done: spares that fail after its end are none of its concern.
-        stop_s = min(stop_s, state[NOW] + left_s(job, state[STEP]))
+        # Before this the job cannot be done: spares that fail after its end are none of its concern, give or take a second.
+        stop_s = min(stop_s, state[NOW] + max(1.0, left_s(job, state[STEP])))
         event_s = max(state[NOW], next_event_s(h))
         strike = Strike(-1, 0, 0)
         while event_s <= stop_s:  # what does not touch the job does not stop it
@@ -364,8 +385,10 @@ def run_job(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
 
 
 @bare
-def _grow(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.ndarray, seconds: np.ndarray, until_s: float
-          ) -> None:
+def _grow(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.ndarray, seconds: np.ndarray, until_s: float,
+          log: Log) -> None:
     """Take replicas back whose nodes are whole again: save, and restart with them."""
+    start_s, stretch = state[NOW], stretch_of(job, state[STEP])
     save_now(job, state, seconds, until_s)
+    note(log, start_s, state[NOW], float(STALL), float(stretch), -1.0)
     go_down(job, h, nodes, luck, s, state, Strike(0, PLANNED, 0), np.inf, True)
