@@ -32,6 +32,7 @@ class History:
         self.state = np.zeros(STATE)
         self.done = False
         self.windows = 0
+        self.first_step = 0.0
         self.luck = Luck(*(stream(purpose) for purpose in PURPOSES))
         self.slow = Slow(np.zeros((_SLOW_AT_ONCE, 4)), np.zeros((_HIDDEN_AT_ONCE, 4)), np.zeros(2, dtype=np.int64),
                          plan.evict_after_s, plan.per_node_s)
@@ -48,7 +49,7 @@ class History:
         stretches = plan.job.step_s.size
         self.plan, self.seconds = plan, np.zeros((STATES, stretches))
         self.scaled_s, self.every = np.empty(stretches), np.empty(stretches)
-        self.first_step = float(self.state[STEP])
+        self.first_step = max(self.first_step, float(self.state[STEP]))  # what was kept once is lost if it is done again
         self.periods.append((plan, self.seconds))
 
     def begin(self, plan: RunPlan) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import simpy
 
-from kernels.job import NOW, STEP
 from kernels.job import CHECKPOINTS as CHECKPOINTS_PLACE
-from kernels.nodes import HOT, tick
+from kernels.job import NOW, STEP
+from kernels.nodes import take_returns, tick
 from simulator.accounting import STATES, State, settle
 from simulator.cluster.history import History
 from simulator.cluster.job import job
@@ -56,6 +56,7 @@ def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, ke
     if not history.done:
         _give_up(history)
     history.close()
+    take_returns(history.nodes, history.state[NOW])
     tick(history.nodes, history.state[NOW])
     row = settle([(seconds, p.rates) for p, seconds in history.periods], float(history.nodes.hot_node_s[0]))
     counted = history.hazards.counted
@@ -80,7 +81,7 @@ def _give_up(history: History) -> None:
 
 def _intervals(history: History) -> list[tuple[float, float, str, int, str]]:
     """Return the kept intervals, running ones split into what was kept and what a failure took back."""
-    rows = history.log.rows[: history.log.count[0]]
+    rows = history.log.rows[: history.log.used[0]]
     names = [c.name for c in history.plan.components]
     found = []
     for start_s, end_s, state, stretch, component in rows.tolist():
