@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from simulator.accounting.ledger import STATES, State
@@ -56,7 +58,7 @@ def settle(periods: list[Period], spare_node_s: float) -> dict[str, float]:
 def _sum(values: list[float]) -> float:
     """Return a sum; the one NaN where it is unknown, so that rows compare equal."""
     total = sum(values)
-    return total if total == total else np.nan
+    return np.nan if math.isnan(total) else total
 
 
 def _additive(seconds: np.ndarray, rates: Rates) -> dict[str, float]:

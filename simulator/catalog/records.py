@@ -211,8 +211,8 @@ class FailureComponent(Record):
 
     name: str
     rate_per_s: PerSecond = Field(
-        description="per node, or per domain of `blast_radius` nodes where that is over 1; with a `shape` the inverse of the mean "
-                    "life of a new one. Further nodes of a burst come on top")
+        description="per node, or per domain of `blast_radius` nodes where that is over 1; with a `shape` the inverse of the "
+                    "mean life of a new one. Further nodes of a burst come on top")
     shape: Annotated[float, Quantity("ratio", above=True)] = Field(
         default=1.0, description="of the power law (Weibull): 1 constant, below 1 infant mortality, above 1 wear")
     blast_radius: Count = Field(default=1, description="nodes that one event takes down together")

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from simulator.errors import UserError
 from simulator.files import check_picture, write_whole
 
 
-def write_predictions(cases: Path, output: Path) -> None:
-    """Write predictions for the rows of a CSV."""
-    from simulator.validation.throughput import predictions_csv
+def predict_cases(cases: Path, output: Path | None, as_json: bool) -> None:
+    """Predict the rows of a CSV: as CSV to a file, or to stdout; what was chosen for open sizes, and errors, to stderr."""
+    from simulator.validation.throughput import predictions, predictions_csv, remarks
 
-    text = predictions_csv(cases)
-    write_whole(output, lambda file: file.write_text(text, encoding="utf-8"))
-    print(f"wrote {output}")
+    lines = predictions(cases)
+    if output is not None:
+        write_whole(output, lambda file: file.write_text(predictions_csv(lines), encoding="utf-8"))
+        print(f"wrote {output}")
+    elif as_json:
+        print(json.dumps(lines, indent=2))
+    else:
+        print(predictions_csv(lines), end="")
+    print(remarks(lines), file=sys.stderr)
 
 
 def write_document(scenarios: Path | None, output: Path, trials: int) -> None:
@@ -56,14 +63,14 @@ def show_calibration(cases: Path | None, as_json: bool) -> None:
         print(calibration_table(fits))
 
 
-def show_errors(cases: Path | None, scenarios: Path | None, trials: int, as_json: bool) -> None:
+def show_errors(scenarios: Path | None, trials: int, as_json: bool) -> None:
     """Print every row's error, the statistics of every group, and whole runs where a folder of scenarios is given."""
     from simulator.validation.calibration import errors
     from simulator.validation.document import run_table
     from simulator.validation.runs import compare_runs
     from simulator.validation.throughput import groups, pair_table, read_cases, row_table, statistics, summary_table
 
-    rows = read_cases(cases)
+    rows = read_cases()
     found = errors(rows)
     outcomes = compare_runs(scenarios, trials) if scenarios is not None else []
     if as_json:

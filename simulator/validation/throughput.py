@@ -15,7 +15,7 @@ from simulator.errors import UserError
 from simulator.validation.calibration import errors
 from simulator.validation.rows import Case, read_case, read_rows
 
-PREDICTION_COLUMNS = ("id", "predicted_step_time_s", "predicted_mfu_percent", "feasible", "error", "assumed")
+PREDICTION_COLUMNS = ("id", "predicted_step_time_s", "predicted_mfu_percent", "feasible", "error")
 _BAD_ROW = (KeyError, ValueError, TypeError, ZeroDivisionError, UserError)
 # The eight rows that Calculon (Isaev et al., SC23) is validated on, with a mean error of 3.65 %.
 CALCULON = tuple(f"korthikanti22-{size}-{kind}" for size in ("22b", "175b", "530b", "1000b") for kind in ("full", "selective"))
@@ -91,16 +91,16 @@ def compare_pairs(cases: list[Case]) -> list[tuple[Pair, float, float]]:
 
 
 def predictions(path: Path) -> list[dict[str, str]]:
-    """Return `PREDICTION_COLUMNS` of each row of a CSV.
+    """Return `PREDICTION_COLUMNS` of each row of a CSV, and "assumed".
 
     `error` is predicted over published step time minus one (empty where nothing was published); for a row that cannot be
-    priced it says why. `assumed` names the sizes that the row left open, as chosen.
+    priced it says why. `assumed` names the sizes that the row left open, as chosen; the CSV does without it.
     """
     return [_prediction(row) for row in read_rows(path)]
 
 
 def _prediction(row: dict[str, str]) -> dict[str, str]:
-    line = dict.fromkeys(PREDICTION_COLUMNS, "") | {"id": row.get("id", "")}
+    line = dict.fromkeys((*PREDICTION_COLUMNS, "assumed"), "") | {"id": row.get("id", "")}
     try:
         case = read_case(row)
     except _BAD_ROW as error:
@@ -123,13 +123,26 @@ def assumed(case: Case, row: dict[str, str]) -> str:
     return ", ".join(open_sizes + ([] if row.get("sharding") else [f"zero {lay.zero:.0f}"]))
 
 
-def predictions_csv(path: Path) -> str:
-    """Return the predictions for a CSV, as CSV."""
+def predictions_csv(lines: list[dict[str, str]]) -> str:
+    """Return predictions as CSV, in `PREDICTION_COLUMNS`."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=PREDICTION_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=PREDICTION_COLUMNS, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(predictions(path))
+    writer.writerows(lines)
     return text.getvalue()
+
+
+def remarks(lines: list[dict[str, str]]) -> str:
+    """Return what was chosen for rows that leave sizes open, and the errors of those that have a measurement."""
+    chosen = [f"{line['id']}: assumed {line['assumed']}" for line in lines if line["assumed"]]
+    unpriced = [f"{line['id']}: not priced: {line['error']}" for line in lines if not line["predicted_step_time_s"]]
+    found = np.array([float(line["error"]) for line in lines if line["predicted_step_time_s"] and line["error"]])
+    ends = []
+    if found.size:
+        s = statistics(found)
+        ends = [f"{s['rows']:.0f} rows with a measurement: mean absolute error {s['mean_absolute_error']:.1%}, median "
+                f"{s['median']:.1%}, P90 {s['p90']:.1%}, bias {s['bias']:+.1%}, worst {s['worst']:+.1%}"]
+    return "\n".join([*chosen, *unpriced, *ends])
 
 
 def summary_table(cases: list[Case], found: np.ndarray | None = None) -> str:

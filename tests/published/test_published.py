@@ -8,7 +8,7 @@ import pytest
 from simulator.validation.calibration import calibrate, eras_with_rows, errors, used
 from simulator.validation.runs import compare_runs
 from simulator.validation.software import software_of, year_of
-from simulator.validation.throughput import CALCULON, compare_pairs, predictions, read_cases, statistics
+from simulator.validation.throughput import CALCULON, compare_pairs, predictions, predictions_csv, read_cases, statistics
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
@@ -98,6 +98,14 @@ def test_rows_from_outside_are_priced_with_cells_missing(tmp_path) -> None:
     assert sparse["feasible"] == "yes"
     assert sparse["error"] == ""  # nothing was published
     assert float(full["error"]) == pytest.approx(float(full["predicted_step_time_s"]) / 2.0 - 1.0, abs=1e-4)
+
+
+def test_predictions_have_the_five_columns_asked_for(tmp_path) -> None:
+    lines = predict(tmp_path, "a,,llama-3.1-8b,,,,,,,,,8192,h100-sxm-80gb,8,,,,,,,,,,,16,,,,,,,,,")
+    head, row = predictions_csv(lines).splitlines()
+    assert head == "id,predicted_step_time_s,predicted_mfu_percent,feasible,error"
+    assert row.startswith("a,")
+    assert row.endswith(",yes,")
 
 
 def test_rows_that_cannot_be_priced_say_why_and_stop_no_other(tmp_path) -> None:
