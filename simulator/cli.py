@@ -29,6 +29,8 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the scenario's.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores for large studies.")] = None,
     out: Annotated[Path | None, typer.Option(help="Results folder; default: results/NAME-TIME.")] = None,
+    timeline: Annotated[Path | None, typer.Option(help="Picture of the P50 and the P95 trial: .png, .svg or .pdf.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Trace of the P50 trial for Perfetto: .json.")] = None,
     as_json: Json = False,
 ) -> None:
     """Simulate a scenario, a training run or a queue of jobs: summary on the terminal, results in a folder.
@@ -41,11 +43,13 @@ def run(
 
     scenario = with_monte_carlo(load_file(file), trials, seed)
     folder = out or Path("results") / f"{file.stem}-{datetime.now():%Y%m%d-%H%M%S}"
+    _check_views(scenario, timeline, trace)
     check_free(folder)
     study = _run_with_progress(scenario, workers)
     if not study.rows:
         raise UserError("stopped before the first trial finished; nothing was written")
     study.save(folder)
+    _write_views(study, timeline, trace)
     if as_json:
         print(json.dumps(study.summary(), indent=2))
     else:
@@ -57,6 +61,33 @@ def run(
     print(f"Results: {folder}", file=sys.stderr)
     if study.interrupted:
         raise typer.Exit(130)
+
+
+def _check_views(scenario: Scenario | QueueScenario, timeline: Path | None, trace: Path | None) -> None:
+    """Raise UserError where a picture or a trace cannot be written, before the work is done."""
+    from simulator.report.gantt import check_plot
+    from simulator.report.trace import check_trace
+    from simulator.scenario import Scenario
+
+    for option, file, check in (("--timeline", timeline, check_plot), ("--trace", trace, check_trace)):
+        if file is not None:
+            if not isinstance(scenario, Scenario):
+                raise UserError(f"{option}: found a queue of jobs; allowed: a training run")
+            check(file)
+
+
+def _write_views(study: Any, timeline: Path | None, trace: Path | None) -> None:
+    """Write the picture and the trace that were asked for."""
+    from simulator.report.gantt import save_figure
+    from simulator.report.timeline import timeline_figure
+    from simulator.report.trace import write_trace
+
+    if timeline is not None:
+        save_figure(timeline_figure(study), timeline)
+        print(f"Timeline: {timeline}", file=sys.stderr)
+    if trace is not None:
+        write_trace(study, trace)
+        print(f"Trace: {trace} (open it at https://ui.perfetto.dev)", file=sys.stderr)
 
 
 def _run_with_progress(scenario: Scenario | QueueScenario, workers: int | None) -> Any:

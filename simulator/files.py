@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,3 +27,14 @@ def check_picture(file: Path) -> str:
     if file.suffix.lower() not in PICTURES:
         raise UserError(f"{file}: found the ending {file.suffix!r}; allowed: {', '.join(PICTURES)}")
     return file.suffix.lower()[1:]
+
+
+def check_place(file: Path) -> None:
+    """Raise UserError where there is no folder to write a file to, before the work is done."""
+    folder = file.absolute().parent
+    if file.is_dir():
+        raise UserError(f"{file}: is a folder; allowed: a file")
+    if not folder.is_dir():
+        raise UserError(f"{file}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{file}: the folder {folder} is not writable")

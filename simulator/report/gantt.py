@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.errors import UserError
-from simulator.files import check_picture, write_whole
+from simulator.files import check_picture, check_place, write_whole
 from simulator.performance import StepEstimate
 from simulator.performance.dimensions import Dimension
 from simulator.performance.schedule import BACKWARD, FORWARD, WEIGHT
@@ -42,13 +40,7 @@ _PHASE_COLOURS = {"gemm_s": _COMPUTE, "attention_s": _COMPUTE, "memory_s": _COMP
 def check_plot(path: Path) -> None:
     """Raise UserError where a picture cannot be written, before the work is done."""
     check_picture(path)
-    folder = path.absolute().parent
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; allowed: a file")
-    if not folder.is_dir():
-        raise UserError(f"{path}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"{path}: the folder {folder} is not writable")
+    check_place(path)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
