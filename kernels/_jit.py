@@ -44,19 +44,19 @@ def cache_folder() -> str:
 
 def kernel(function: F) -> F:
     """Compile with numba on first call, cache on disk, release the interpreter; plain Python under NUMBA_DISABLE_JIT=1."""
-    before = config.CACHE_DIR
-    config.CACHE_DIR = cache_folder()  # read by numba when it decorates; other packages keep theirs
-    try:
-        return cast(F, numba.njit(cache=True, error_model="numpy", nogil=True)(function))
-    finally:
-        config.CACHE_DIR = before
+    return _compiled(function)
 
 
 def bare(function: F) -> F:
     """Compile like `kernel`, without counting references: for kernels that make no array and are handed many, over and over."""
+    return _compiled(function, _nrt=False)
+
+
+def _compiled(function: F, **options: bool) -> F:
+    njit: Any = numba.njit  # its published types do not know all options
     before = config.CACHE_DIR
-    config.CACHE_DIR = cache_folder()
+    config.CACHE_DIR = cache_folder()  # read by numba when it decorates; other packages keep theirs
     try:
-        return cast(F, numba.njit(cache=True, error_model="numpy", nogil=True, _nrt=False)(function))
+        return cast(F, njit(cache=True, error_model="numpy", nogil=True, **options)(function))
     finally:
         config.CACHE_DIR = before

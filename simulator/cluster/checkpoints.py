@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kernels.memory import MASTER_BYTES
-from simulator.performance.ettr import daly_interval_s, young_interval_s
+from simulator.performance.ettr import async_blocked_s, daly_interval_s, young_interval_s
 from simulator.scenario import Scenario
 from simulator.workload import StepBatch, parameters, recipe_pack
 
@@ -54,7 +54,8 @@ def interval_s(scenario: Scenario, cost: CheckpointCost, mtbf_s: float) -> float
     `auto` is Daly's higher order. `simulated` starts there; `simulator.montecarlo.intervals` searches on.
     """
     chosen = scenario.checkpoint.interval_s
-    if isinstance(chosen, str):
-        blocked_s = cost.stall_s + cost.slowdown * cost.persist_s
-        chosen = young_interval_s(blocked_s, mtbf_s) if chosen == "young" else daly_interval_s(blocked_s, mtbf_s)
-    return max(float(chosen), cost.persist_s)
+    if not isinstance(chosen, str):
+        return max(float(chosen), cost.persist_s)
+    blocked_s = float(async_blocked_s(cost.stall_s, cost.persist_s, cost.slowdown))
+    best_s = young_interval_s(blocked_s, mtbf_s) if chosen == "young" else daly_interval_s(blocked_s, mtbf_s)
+    return max(float(best_s), cost.persist_s)
