@@ -105,7 +105,7 @@ def _run_with_progress(scenario: Scenario | QueueScenario, workers: int | None) 
     count = scenario.monte_carlo.trials
     console = Console(stderr=True)
     compiled = is_compiled() or not isinstance(scenario, Scenario)  # a queue has no kernels
-    first = "running" if compiled else "compiling kernels (first run only; some ten seconds)"
+    first = "running" if compiled else "compiling kernels (first run only; about half a minute)"
     if not console.is_terminal and not compiled:
         console.print(f"{first} ...", highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
@@ -256,7 +256,7 @@ def validate(
     cases: Annotated[Path | None, typer.Option(help="CSV of training configurations to predict, as CSV.")] = None,
     scenarios: Annotated[Path | None, typer.Option(help="Folder of scenarios: compare whole runs as well.")] = None,
     output: Annotated[Path | None, typer.Option(
-        "--output", "-o", help="With --cases: file of predictions; default: stdout. With --scenarios: the validation document.")] = None,
+        "--output", "-o", help="With --cases: predictions, else on stdout. With --scenarios: the validation document.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Scatter plot of the rows: .png, .svg or .pdf.")] = None,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit the efficiencies again, and leave out sources.")] = False,
     trials: Annotated[int, typer.Option(min=1, help="Trials of each run.")] = 100,
