@@ -9,7 +9,7 @@ import numpy as np
 from kernels._jit import bare
 from kernels.draws import draw
 from kernels.hazards import next_failure_s, pick, pop, push
-from kernels.nodes import MISSING, OUT, WORKING, Nodes, lose
+from kernels.nodes import MISSING, OUT, WORKING, Nodes, lose, take_returns
 
 # Kinds of component; `simulator.catalog.records.KINDS` has the same order.
 HARDWARE, SOFTWARE, PLANNED, CORRUPTION, LOSS_SPIKE, SLOW, FLAP, STORAGE, PREEMPTION = range(9)
@@ -133,6 +133,7 @@ def _spread_burst(h: Hazards, luck: Luck, c: int, node: int, now_s: float, size:
 @bare
 def happen(h: Hazards, nodes: Nodes, luck: Luck, now_s: float) -> Strike:
     """Let the next event happen; return what it did to the job. Spares that fail are taken out without a word."""
+    take_returns(nodes, now_s)
     next_s, components = h.next_s, h.components
     c = 0
     for other in range(1, next_s.size):
