@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, get_args
 
 import pytest
 
 from simulator import catalog
-from simulator.catalog.records import ModelRecord
+from simulator.catalog.records import FailureKind, ModelRecord
 from simulator.errors import UserError
+from simulator.fields import Distribution
 
 RECORDS = [(kind, name) for kind in catalog.KINDS for name in catalog.names(kind)]
 UNSOURCED = {"name", "notes", "sources"}
@@ -27,7 +29,8 @@ REQUIRED = {
     "generations": "volta ampere hopper blackwell cdna2 cdna3 cdna4 tpu trainium gaudi",
     "fabrics": "rail-optimised-fat-tree llama3-roce",
     "sites": "usa fra deu chn usa/texas usa/iowa aws/us-east-1 gcp/us-central1 azure/swedencentral",
-    "failures": "none llama3-2024 rsc-1 rsc-2 opt-175b",
+    "failures": """none llama3-2024 rsc-1 rsc-2 opt-175b bloom-176b megascale byterobust glm-130b infinitehbd lablup-b200
+        crusoe-h200 delta-h100 tpu-v4 palm-540b acme ft-hsdp fail-slow spot infant all-causes""",
 }
 
 
@@ -174,6 +177,54 @@ def test_rsc_profiles_have_the_published_rates() -> None:
     for name, rate in (("rsc-1", 6.50), ("rsc-2", 2.34)):
         total = sum(c.rate_per_s for c in catalog.load("failures", name).components)
         assert total * 86400e3 == pytest.approx(rate)
+
+
+# Per 1000 node-days, further failures of bursts and all nodes of a blast radius' domain counted once each.
+PUBLISHED_TOTALS = {"glm-130b": 1.80, "lablup-b200": 6.06, "crusoe-h200": 8.40, "acme": 281 / 588 / 184 * 1000, "ft-hsdp": 2.30,
+                    "infinitehbd": 4.195, "llama3-2024": 466 / 54 / 2.048, "byterobust": 4.214}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_TOTALS)
+def test_rates_add_up_to_what_was_published(name: str) -> None:
+    total = sum(c.rate_per_s * (1 + c.burst) / c.blast_radius for c in catalog.load("failures", name).components)
+    assert total * 86400e3 == pytest.approx(PUBLISHED_TOTALS[name], rel=3e-3)
+
+
+def test_profiles_name_every_kind_of_part_and_of_event() -> None:
+    profiles = [catalog.load("failures", name) for name in catalog.names("failures")]
+    words = " ".join(c.name for profile in profiles for c in profile.components).lower()
+    for part in ("accelerator", "gpu", "hbm", "nic", "cable", "optic", "host", "switch", "rack power", "cooling", "storage",
+                 "software", "silent data corruption", "loss spike", "ssd", "pcie", "fan"):
+        assert part in words, part
+    kinds = {c.kind for profile in profiles for c in profile.components}
+    assert kinds == {c.kind for c in catalog.load("failures", "all-causes").components} == set(get_args(FailureKind))
+
+
+def test_infinitehbd_is_as_bursty_and_unequal_as_its_trace() -> None:
+    profile = catalog.load("failures", "infinitehbd")
+    assert profile.frailty == 0.93
+    total = sum(c.rate_per_s * (1 + c.burst) for c in profile.components)
+    # Geometric bursts: daily counts have a Fano factor of 1 + 2 burst, less what falls on servers that are out (trace: 3.44).
+    fano = 1 + sum(2 * c.burst * c.rate_per_s * (1 + c.burst) / total for c in profile.components)
+    assert 3.4 < fano < 4.0
+    mean_repair_s = sum((c.repair_s or profile.recovery.repair_s).mean() * c.rate_per_s * (1 + c.burst) / total
+                        for c in profile.components)
+    assert mean_repair_s / 86400 == pytest.approx(5.54, rel=0.05)
+    assert total * mean_repair_s == pytest.approx(0.023, abs=0.001)  # published: 2.3 % of servers unavailable
+
+
+def test_a_tenth_of_new_nodes_is_defective() -> None:
+    parts = [c for c in catalog.load("failures", "infant").components if c.shape != 1.0]
+    shown = sum((90 * 86400 * c.rate_per_s * math.gamma(1 + 1 / c.shape)) ** c.shape for c in parts)
+    assert shown == pytest.approx(0.1036, rel=1e-2)
+
+
+def test_hangs_take_their_own_time_to_be_seen() -> None:
+    for name, component in (("llama3-2024", "NCCL watchdog timeout"), ("bloom-176b", "hang"), ("byterobust", "job hang")):
+        profile = catalog.load("failures", name)
+        (hang,) = [c for c in profile.components if c.name == component]
+        own, usual = (t.mean() if isinstance(t, Distribution) else t for t in (hang.detection_s, profile.recovery.detection_s))
+        assert own > 2 * usual, name
 
 
 def test_unknown_names_give_the_nearest() -> None:
