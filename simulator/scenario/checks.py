@@ -13,7 +13,7 @@ from simulator.fields import Distribution
 from simulator.units import shorten
 
 if TYPE_CHECKING:
-    from simulator.scenario.models import Scenario
+    from simulator.scenario.models import Cluster, Scenario
     from simulator.scenario.training import Layout
 
 _LARGEST_DIVISOR_TRIED = 100_000
@@ -58,6 +58,19 @@ def check_nodes(accelerators: int, per_node: int) -> None:
                                          f"of a node, such as {listed(nearest_multiples(per_node, accelerators))}")
 
 
+def check_growth(cluster: Cluster) -> None:
+    """Each extension adds whole nodes to what was there before it."""
+    before, per_node = cluster.accelerators, cluster.accelerator.accelerators_per_node
+    for i, step in sorted(enumerate(cluster.growth), key=lambda item: central(item[1].at_s)):
+        path, found = f"growth.{i}.accelerators", step.accelerators
+        if found <= before:
+            raise FieldError(path, f"found {found}; allowed: more than the {before} before")
+        if found % per_node:
+            raise FieldError(path, f"found {found}; allowed: a multiple of the {per_node} accelerators of a node, such as "
+                                   f"{listed(nearest_multiples(per_node, found))}")
+        before = found
+
+
 def check_generation(name: str) -> None:
     """The accelerator's generation is in the catalog."""
     from simulator import catalog
@@ -79,6 +92,7 @@ def check_scenario(scenario: Scenario) -> None:
     layout = scenario.training.layout
     if layout != "auto":
         _check_product(layout, scenario.cluster.accelerators, accelerator.accelerators_per_node)
+        _check_grown(layout, scenario)
         _check_model(layout, scenario)
         _check_end_stages(layout, scenario.model.layers)
         _check_context(layout, scenario)
@@ -112,6 +126,16 @@ def _check_product(layout: Layout, accelerators: int, per_node: int) -> None:
         raise FieldError("training.layout", f"found {shown} = {replica}, which does not divide cluster.accelerators "
                                             f"{accelerators}; allowed: {multiples} accelerators, or a layout whose "
                                             f"product is {listed(nearest_divisors(accelerators, replica))}")
+
+
+def _check_grown(layout: Layout, scenario: Scenario) -> None:
+    replica = layout.tensor * layout.pipeline * layout.context
+    step = math.lcm(replica, scenario.cluster.accelerator.accelerators_per_node)
+    for i, growth in enumerate(scenario.cluster.growth):
+        if growth.accelerators % replica:
+            raise FieldError(f"cluster.growth.{i}.accelerators",
+                             f"found {growth.accelerators}, which is no multiple of the {replica} of a replica (tensor x "
+                             f"pipeline x context); allowed: such as {listed(nearest_multiples(step, growth.accelerators))}")
 
 
 def _check_model(layout: Layout, scenario: Scenario) -> None:

@@ -35,7 +35,7 @@ from simulator.fields import (
     UsdPerJoule,
     map_distributions,
 )
-from simulator.scenario.checks import FieldError, check_nodes, check_scenario
+from simulator.scenario.checks import FieldError, check_growth, check_nodes, check_scenario
 from simulator.scenario.operations import Copies, Elasticity, Growth, Maintenance, SlowNodes
 from simulator.scenario.training import Training
 from simulator.units import KINDS, QuantityError, shorten
@@ -119,6 +119,7 @@ class Cluster(Record):
     @model_validator(mode="after")
     def _whole_nodes(self) -> Cluster:
         check_nodes(self.accelerators, self.accelerator.accelerators_per_node)
+        check_growth(self)
         return self
 
     @property

@@ -179,6 +179,92 @@ CHANGES: dict[str, tuple[str, str, int, list[str]]] = {
 }
 
 
+Change = tuple[str, str, int, list[str]]
+
+
+def component(text: str, *words: str) -> Change:
+    return "checkpoint:", f"failures: {{components: [{{name: x, rate: 1 per day, {text}}}]}}\ncheckpoint:", 12, [
+        "failures.components.0", *words]
+
+
+def profile(text: str, *words: str) -> Change:
+    return "checkpoint:", f"failures: {{preset: llama3-2024, {text}}}\ncheckpoint:", 12, list(words)
+
+
+def recovery(text: str, *words: str) -> Change:
+    return "checkpoint:", f"recovery: {{{text}}}\ncheckpoint:", 12, list(words)
+
+
+def cluster(text: str, *words: str) -> Change:
+    return "accelerators: 64", f"accelerators: 64\n  {text}", 12, list(words)
+
+
+def checkpoint(text: str, *words: str) -> Change:
+    return "10 GB/s", f"10 GB/s\n  {text}", 14, list(words)
+
+
+CHANGES |= {
+    "typo in a kind": component("kind: hardwar", "loss-spike, slow, flap", "did you mean 'hardware'"),
+    "component without a kind": component("shape: 0.7", "missing key 'kind'"),
+    "shape of nothing": component("kind: hardware, shape: 0", ".shape: found 0", "more than 0"),
+    "radius of nothing": component("kind: hardware, blast_radius: 0", ".blast_radius: found 0", "at least 1"),
+    "negative burst": component("kind: hardware, burst: -1", ".burst: found -1", "at least 0"),
+    "spread without a unit": component("kind: hardware, burst_spread: 5", ".burst_spread: found the bare number 5", "'30 min'"),
+    "domain of nothing": component("kind: hardware, burst_domain: 0", ".burst_domain: found 0", "at least 1"),
+    "corruption found when": component("kind: corruption", "component 'x' of kind 'corruption' lacks 'latency'"),
+    "slow by how much": component("kind: slow, duration: 1 h", "of kind 'slow' lacks 'severity'"),
+    "slow for how long": component("kind: slow, severity: 0.1", "of kind 'slow' lacks 'duration'"),
+    "flap for how long": component("kind: flap", "of kind 'flap' lacks 'duration'"),
+    "outage for how long": component("kind: storage", "of kind 'storage' lacks 'duration'"),
+    "spike back to where": component("kind: loss-spike", "of kind 'loss-spike' lacks 'rollback'"),
+    "half a step back": component("kind: loss-spike, rollback: 1.5", ".rollback: found 1.5", "whole number"),
+    "negative severity": component("kind: slow, duration: 1 h, severity: -0.1", ".severity: found -0.1", "at least 0"),
+    "severity in hours": component("kind: slow, duration: 1 h, severity: 1 h", ".severity: found '1 h'", "such as '1.1'"),
+    "notice without a unit": component("kind: preemption, notice: 2", ".notice: found the bare number 2"),
+    "detection that is a word": component("kind: software, detection: soon", ".detection: found 'soon'", "'30 min'"),
+    "repair of median zero": component("kind: hardware, repair: {lognormal: [0 s, 1]}", ".repair", "a median above zero"),
+    "latency in bytes": component("kind: corruption, latency: 3 GB", ".latency: found '3 GB'", "'30 min'"),
+    "negative frailty": profile("frailty: -1", "failures.frailty: found -1", "at least 0"),
+    "age without a unit": profile("age: 90", "failures.age: found the bare number 90", "'30 min'"),
+    "negative diagnosis": recovery("diagnosis: -1 min", "recovery.diagnosis: found '-1 min'", "at least 0 s"),
+    "warm spare without a unit": recovery("warm_replacement: 5", "recovery.warm_replacement: found the bare number 5"),
+    "typo in a part": recovery("cold_replacment: 5 min", "recovery: unknown key", "did you mean 'cold_replacement'"),
+    "falling initialisation": recovery("initialisation_per_node: {uniform: [3 s, 2 s]}", "_per_node: uniform", "rising order"),
+    "warm-up that is a word": recovery("warm_up: fast", "recovery.warm_up: found 'fast'", "'30 min'"),
+    "quarantine without a unit": recovery("quarantine: 3", "recovery.quarantine: found the bare number 3"),
+    "negative warm spares": cluster("warm_spares: -2", "cluster.warm_spares: found -2", "at least 0"),
+    "half a cold spare": cluster("cold_spares: 1.5", "cluster.cold_spares: found 1.5", "whole number"),
+    "quarantine that is true": cluster("quarantine_after: true", "cluster.quarantine_after: found True"),
+    "typo in an eviction": cluster("slow_nodes: {action: evct}", "slow_nodes.action: found 'evct'", "did you mean 'evict'"),
+    "slow nodes found in 10": cluster("slow_nodes: {detection: 10}", "slow_nodes.detection: found the bare number 10"),
+    "typo in shrinking": cluster("elasticity: {action: shrnk}", "elasticity.action: found 'shrnk'", "did you mean 'shrink'"),
+    "more than all replicas": cluster("elasticity: {least: 1.5}", "elasticity.least: found 1.5", "at most 1"),
+    "negative patience": cluster("elasticity: {patience: -1 s}", "elasticity.patience: found '-1 s'", "at least 0 s"),
+    "windows that meet": cluster("maintenance: {every: 4 h, duration: 4 h}", "maintenance.duration: found 14400 s", "less than"),
+    "windows all the time": cluster("maintenance: {every: 0 s, duration: 4 h}", "maintenance.every: found '0 s'", "more than 0"),
+    "window without an end": cluster("maintenance: {every: 14 days}", "cluster.maintenance: missing key 'duration'"),
+    "growth to nothing": cluster("growth: [{at: 3 days}]", "cluster.growth.0: missing key 'accelerators'"),
+    "growth that is no list": cluster("growth: {at: 3 days, accelerators: 128}", "cluster.growth: found", "a list"),
+    "growth at once": cluster("growth: [{at: 0 s, accelerators: 128}]", "cluster.growth.0.at: found '0 s'", "more than 0"),
+    "growth of half a node": cluster("growth: [{at: 3 days, accelerators: 68}]", "growth.0.accelerators: found 68", "64 or 72"),
+    "growth that shrinks": cluster("growth: [{at: 2 days, accelerators: 128}, {at: 3 days, accelerators: 96}]",
+                                   "growth.1.accelerators: found 96", "more than the 128 before"),
+    "growth of half a replica": ("tensor: 8\ncluster:\n  accelerator: h100-sxm-80gb\n  accelerators: 64",
+                                 "tensor: 8\n    pipeline: 2\ncluster:\n  accelerator: h100-sxm-80gb\n  accelerators: 64\n"
+                                 "  growth: [{at: 3 days, accelerators: 72}]", 13,
+                                 ["growth.0.accelerators: found 72", "the 16 of a replica", "64 or 80"]),
+    "day above one": cluster("variation: {day_swing: 1.5}", "variation.day_swing: found 1.5", "at most 1"),
+    "negative year": cluster("variation: {year_swing: -0.1}", "variation.year_swing: found -0.1", "at least 0"),
+    "typo in an interval": checkpoint("interval: simulate", "auto, young, daly, simulated", "did you mean 'simulated'"),
+    "copies that are not loaded": checkpoint("memory: {interval: 30 s}", "checkpoint.memory: missing key 'load'", "'30 min'"),
+    "copies on no node": checkpoint("memory: {interval: 30 s, load: 1 min, nodes: 0}", "memory.nodes: found 0", "at least 1"),
+    "copies all the time": checkpoint("local: {interval: 0 s, load: 1 min}", "local.interval: found '0 s'", "more than 0 s"),
+    "typo in a copy": checkpoint("local: {interval: 1 min, load: 1 min, stal: 1 s}", "checkpoint.local", "did you mean 'stall'"),
+    "copies that are true": checkpoint("local: true", "checkpoint.local: found True", "a mapping of interval, stall"),
+    "write that stops the job": checkpoint("persist_slowdown: 100 %", "persist_slowdown: found '100 %'", "at most 0.99"),
+}
+
+
 @pytest.mark.parametrize("case", CHANGES)
 def test_a_bad_value_is_named_with_its_line(tmp_path: Path, case: str) -> None:
     old, new, line, words = CHANGES[case]
