@@ -12,20 +12,31 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.catalog.records import AcceleratorRecord, FabricRecord, ModelRecord
+from simulator.catalog.records import (
+    AcceleratorRecord,
+    FabricRecord,
+    FailureComponent,
+    FailureProfile,
+    ModelRecord,
+    Recovery,
+)
 from simulator.errors import UserError
 from simulator.fields import Distribution, Record, file_key
 from simulator.scenario import (
     OPERATORS,
+    Checkpoint,
+    Cluster,
     Layout,
     Scenario,
     Training,
+    Variation,
     json_schema,
     load_file,
     load_scenario,
     scenario_from_mapping,
     starter,
 )
+from simulator.scenario.operations import Copies, Elasticity, Growth, Maintenance, SlowNodes
 from simulator.units import KINDS, format_quantity, parse_quantity
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +61,21 @@ def build(**changes: object) -> Scenario:
             section = section.setdefault(parent, {})
         section[key] = value
     return scenario_from_mapping(data)
+
+
+# One component of each kind, with every key that a component can have.
+EVERY_KIND = [
+    {"name": "accelerator", "rate": {"uniform": ["1 per 1000 days", "2 per 1000 days"]}, "kind": "hardware", "shape": 0.7,
+     "blast_radius": 2, "burst": 1.5, "burst_spread": "1 h", "burst_domain": 16, "repair": {"lognormal": ["1 day", 1.9]}},
+    {"name": "hang", "rate": "1 per 1000 days", "kind": "software", "detection": {"choice": ["10 min", "3 h"]}},
+    {"name": "firmware", "rate": "1 per 1000 days", "kind": "planned", "duration": "10 min"},
+    {"name": "corruption", "rate": "1 per 1000 days", "kind": "corruption", "latency": {"exponential": "2 h"}},
+    {"name": "spike", "rate": "1 per 1000 days", "kind": "loss-spike", "rollback": 100},
+    {"name": "slow", "rate": "1 per 1000 days", "kind": "slow", "severity": {"triangular": [0, 0.1, 0.3]}, "duration": "1 day"},
+    {"name": "flap", "rate": "1 per 1000 days", "kind": "flap", "duration": "20 s"},
+    {"name": "storage", "rate": "1 per 1000 days", "kind": "storage", "duration": {"lognormal": ["20 min", 1]}},
+    {"name": "spot", "rate": "1 per 1000 days", "kind": "preemption", "notice": "2 min"},
+]
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -100,6 +126,21 @@ def test_defaults() -> None:
     {"cluster__accelerator": {"preset": "h100-sxm-80gb", "memory": "96 GB", "peak_flops": {"bf16": "800 TFLOP/s"}}},
     {"cluster__fabric": {"preset": "rail-optimised-fat-tree", "oversubscription": "7:1"}},
     {"cluster__variation": {"speed_spread": 0.02, "jitter": {"choice": [0.01, 0.02]}}, "year": 2024},
+    {"cluster__variation": {"day_swing": "0.75 %", "year_swing": {"uniform": [0, 0.01]}}},
+    {"cluster__warm_spares": 2, "cluster__cold_spares": 4, "cluster__repair_crew": 1, "cluster__quarantine_after": 3},
+    {"cluster__slow_nodes": {"action": "evict", "detection": {"uniform": ["1 min", "1 h"]}},
+     "cluster__elasticity": {"action": "shrink", "patience": "5 min", "least": 0.75},
+     "cluster__maintenance": {"every": "14 days", "duration": "4 h"},
+     "cluster__growth": [{"at": "3 days", "accelerators": 128}, {"at": "5 days", "accelerators": 192}]},
+    {"cluster__elasticity": {"action": "smaller-batch"}},
+    {"checkpoint__memory": {"interval": "30 s", "stall": "40 ms", "load": "20 s", "nodes": 2},
+     "checkpoint__local": {"interval": "2 min", "load": {"uniform": ["30 s", "1 min"]}}, "checkpoint__persist_slowdown": 0.1},
+    {"checkpoint__interval": "simulated"},
+    {"failures": "all-causes"},
+    {"failures": {"frailty": {"uniform": [0.5, 2]}, "age": "1 year", "components": EVERY_KIND}},
+    {"failures": "rsc-1", "recovery": {"diagnosis": {"exponential": "2 min"}, "warm_replacement": "5 min", "warm_up": "1 min",
+                                       "cold_replacement": {"lognormal": ["1 h", 0.5]}, "initialisation_per_node": "20 ms",
+                                       "quarantine": "14 days"}},
 ])
 def test_resolved_file_reads_back_equal(changes: dict) -> None:
     scenario = build(**changes)
@@ -262,6 +303,43 @@ def test_distributions_wait_for_realise() -> None:
     assert drawn.cluster is scenario.cluster
 
 
+def test_components_of_every_kind_and_key_are_read() -> None:
+    profile = build(failures={"components": EVERY_KIND}).failures
+    (schema,) = [s for n, s in json_schema()["$defs"].items() if n == "FailureComponent"]
+    assert [c.kind for c in profile.components] == schema["properties"]["kind"]["enum"]
+    assert {key for c in EVERY_KIND for key in c} == set(schema["properties"])
+    first, spike = profile.components[0], profile.components[4]
+    assert (first.shape, first.burst, first.burst_spread_s, first.burst_domain) == (0.7, 1.5, 3600.0, 16)
+    assert (spike.rollback, profile.components[8].notice_s, profile.frailty, profile.age_s) == (100, 120.0, 0.0, 0.0)
+    plain = FailureComponent.model_validate({"name": "x", "rate": "1 per day", "kind": "hardware"})
+    assert (plain.shape, plain.burst, plain.detection_s, plain.repair_s, plain.duration_s) == (1.0, 0.0, None, None, None)
+
+
+def test_times_of_a_component_are_drawn_at_every_event_and_its_rate_once_a_trial() -> None:
+    scenario = build(failures={"frailty": {"uniform": [0.5, 2]}, "components": EVERY_KIND},
+                     cluster__variation={"day_swing": {"uniform": [0, 0.02]}},
+                     checkpoint__memory={"interval": "30 s", "load": {"uniform": ["10 s", "30 s"]}})
+    assert set(scenario.uncertain()) == {"failures.frailty", "failures.components.0.rate", "cluster.variation.day_swing",
+                                         "checkpoint.memory.load"}
+
+
+def test_reliability_of_ready_scenarios() -> None:
+    everything = load_scenario(ROOT / "scenarios" / "all-features.yaml")
+    cluster, checkpoint = everything.cluster, everything.checkpoint
+    assert {c.kind for c in everything.failures.components} == {c["kind"] for c in EVERY_KIND}
+    assert min(cluster.spares, cluster.warm_spares, cluster.cold_spares, cluster.repair_crew, cluster.quarantine_after) > 0
+    assert (cluster.slow_nodes.action, cluster.elasticity.action) == ("evict", "shrink")
+    assert None not in (cluster.maintenance, checkpoint.memory, checkpoint.local)
+    assert [growth.accelerators for growth in cluster.growth] == [16384]
+    assert everything.failures.frailty > 0
+    assert load_scenario(ROOT / "scenarios" / "llama3-405b.yaml").cluster.variation.day_swing == pytest.approx(0.0075)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_ready_scenarios_say_what_was_published(path: Path) -> None:
+    assert "ublished" in path.read_text(encoding="utf-8")[:600]
+
+
 def test_aleatory_distributions_stay() -> None:
     scenario = build(recovery={"detection": {"exponential": "10 min"}})
     assert scenario.uncertain() == {}
@@ -312,11 +390,29 @@ def test_schema_lists_every_key_and_the_raw_forms() -> None:
     assert {"type": "boolean"} in schema["$defs"]["Layout"]["properties"]["overlap_data"]["anyOf"]
 
 
-@pytest.mark.parametrize("record", [Training, Layout, ModelRecord, AcceleratorRecord, FabricRecord])
+def test_schema_names_the_keys_of_reliability() -> None:
+    definitions = json_schema()["$defs"]
+    for record in (FailureComponent, FailureProfile, Recovery, Cluster, Variation, Checkpoint, Copies, SlowNodes, Elasticity,
+                   Maintenance, Growth):
+        assert {file_key(name) for name in record.model_fields} <= set(definitions[record.__name__]["properties"])
+    assert definitions["SlowNodes"]["properties"]["action"]["enum"] == ["none", "evict"]
+    assert set(definitions["FailureComponent"]["required"]) == {"name", "rate", "kind"}
+    assert "simulated" in definitions["Checkpoint"]["properties"]["interval"]["description"]
+
+
+@pytest.mark.parametrize("record", [Training, Layout, ModelRecord, AcceleratorRecord, FabricRecord, Cluster, Checkpoint,
+                                    FailureComponent, FailureProfile, Recovery])
 def test_every_key_is_described(record: type[Record]) -> None:
     text = (ROOT / "docs" / "scenario.md").read_text(encoding="utf-8")
     keys = {file_key(name) for name in record.model_fields} - {"sources", "notes"}
-    assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
+    assert [key for key in sorted(keys) if f"`{key}`" not in text and f"`{key}." not in text] == []
+
+
+@pytest.mark.parametrize(("section", "record"), [
+    ("slow_nodes", SlowNodes), ("elasticity", Elasticity), ("maintenance", Maintenance), ("variation", Variation)])
+def test_every_key_of_a_section_is_described_with_its_section(section: str, record: type[Record]) -> None:
+    text = (ROOT / "docs" / "scenario.md").read_text(encoding="utf-8")
+    assert [name for name in record.model_fields if f"`{section}.{file_key(name)}`" not in text] == []
 
 
 @given(kind=st.sampled_from(sorted(KINDS)), number=st.floats(0, 1e30, allow_nan=False))
