@@ -19,8 +19,8 @@ WORK, STALL, SLOWDOWN, LOST, DETECT, WAIT, RESTART, DEGRADED, REDUCED, MAINTENAN
 STATES = 11
 # Places in `state`.
 (NOW, STEP, SINCE, DURABLE, PENDING, PERSIST_LEFT, BASE, PHASE, DETECT_END, READY, RESTART_S, LACKING, STORAGE_UNTIL,
- CHECKPOINTS, WAITS, GONE, SWAP, FROM_STORAGE) = range(18)
-STATE = 18
+ CHECKPOINTS, WAITS, GONE, SWAP, FROM_STORAGE, STALL_DONE) = range(19)
+STATE = 19
 RUNNING, DOWN = 0.0, 1.0
 _DAY_S, _YEAR_S = 86400.0, 365.25 * 86400.0
 
@@ -125,7 +125,7 @@ def run_on(job: Job, state: np.ndarray, seconds: np.ndarray, scaled_s: np.ndarra
         every[p] = own_every[p] if now_s >= state[STORAGE_UNTIL] else np.inf  # nothing is written while storage is down
     start = state[STEP]
     done = advance(until_s - now_s, start, state[SINCE], state[DURABLE], state[PENDING], state[PERSIST_LEFT], job.first_step,
-                   scaled_s, every, job.stall_s, job.persist_s, job.slowdown)
+                   scaled_s, every, job.stall_s, job.persist_s, job.slowdown, state[STALL_DONE])
     p = stretch_of(job, done.step)
     reached = done.step + done.partial_s / scaled_s[p]
     _book(job, seconds, start, reached, slow, reduced, copies_s)
@@ -134,6 +134,7 @@ def run_on(job: Job, state: np.ndarray, seconds: np.ndarray, scaled_s: np.ndarra
     state[STEP], state[SINCE] = reached, done.since + done.partial_s / scaled_s[p]
     state[DURABLE], state[PENDING], state[PERSIST_LEFT] = done.durable, done.pending, done.persist_left_s
     state[CHECKPOINTS] += done.checkpoints
+    state[STALL_DONE] = done.stall_done_s
     state[NOW] = now_s + done.time_s
     return bool(done.done > 0.0)
 
@@ -176,7 +177,7 @@ def restore(job: Job, state: np.ndarray, lost_nodes: float, back_to: float) -> f
                 found = kept
     state[STEP] = state[BASE] = found
     state[DURABLE] = state[PENDING] = min(state[DURABLE], found)
-    state[SINCE], state[PERSIST_LEFT] = found - state[DURABLE], 0.0
+    state[SINCE], state[PERSIST_LEFT], state[STALL_DONE] = found - state[DURABLE], 0.0, 0.0
     return load_s
 
 
@@ -190,7 +191,7 @@ def save_now(job: Job, state: np.ndarray, seconds: np.ndarray, until_s: float) -
     if spent_s < need_s or state[NOW] < state[STORAGE_UNTIL]:
         return False
     state[DURABLE] = state[PENDING] = state[STEP]
-    state[SINCE], state[PERSIST_LEFT] = 0.0, 0.0
+    state[SINCE], state[PERSIST_LEFT], state[STALL_DONE] = 0.0, 0.0, 0.0
     state[CHECKPOINTS] += 1.0
     return True
 

@@ -30,6 +30,7 @@ class Progress(NamedTuple):
     slowdown_s: float  # lost to writing beside computing in this call
     checkpoints: float  # begun in this call
     done: float  # 1 when the last step is done and its checkpoint durable
+    stall_done_s: float = 0.0  # of the stall under way, from which it goes on
 
 
 @kernel
@@ -71,7 +72,7 @@ def _steps_within(time_s: float, step_s: float, persist_left_s: float, slowdown:
 @kernel
 def advance(horizon_s: float, step: float, since: float, durable: float, pending: float, persist_left_s: float,
             first_step: np.ndarray, step_s: np.ndarray, every: np.ndarray, stall_s: float, persist_s: float,
-            slowdown: float) -> Progress:
+            slowdown: float, stall_done_s: float = 0.0) -> Progress:
     """Advance a running job until the horizon or the end of training.
 
     Parameters
@@ -86,6 +87,8 @@ def advance(horizon_s: float, step: float, since: float, durable: float, pending
         Step time, s; steps between checkpoints.
     stall_s, persist_s, slowdown : float
         Cost of one checkpoint, as above. A new one waits for the one before to be durable.
+    stall_done_s : float
+        Of a stall under way when the call before ended.
     """
     left = horizon_s
     elapsed = 0.0  # beside `left`, which is infinite with the horizon
@@ -94,7 +97,7 @@ def advance(horizon_s: float, step: float, since: float, durable: float, pending
     p = 0
     while p < step_s.size - 1 and step >= first_step[p + 1]:
         p += 1
-    while step < last:
+    while step < last or pending < last:  # all steps done, the last checkpoint may still be to come
         t = step_s[p]
         until = min(max(every[p] - since, 0.0), first_step[p + 1] - step)  # steps to a checkpoint or a new phase
         need = _run_s(until, t, persist_left_s, slowdown)
@@ -107,7 +110,7 @@ def advance(horizon_s: float, step: float, since: float, durable: float, pending
                 durable = pending
             partial = left - slowdown * beside - done * t
             return Progress(horizon_s, step + done, since + done, durable, pending, max(0.0, persist_left_s),
-                            max(0.0, partial), stalled, slowed, checkpoints, 0.0)
+                            max(0.0, partial), stalled, slowed, checkpoints, 0.0, 0.0)
         beside = min(need, persist_left_s)
         slowed += slowdown * beside
         persist_left_s -= beside
@@ -120,15 +123,18 @@ def advance(horizon_s: float, step: float, since: float, durable: float, pending
         if step >= first_step[p + 1] and p < step_s.size - 1:
             p += 1
         if since < every[p] and step < last:
+            stall_done_s = 0.0
             continue
         # A checkpoint: wait for the one before, stall, hand over to storage.
-        stop = persist_left_s + stall_s
+        stop = persist_left_s + max(0.0, stall_s - stall_done_s)
         if stop > left:
             stalled += left
             if left >= persist_left_s:
                 durable = pending
+                stall_done_s += left - persist_left_s
             return Progress(horizon_s, step, since, durable, pending, max(0.0, persist_left_s - left), 0.0, stalled,
-                            slowed, checkpoints, 0.0)
+                            slowed, checkpoints, 0.0, stall_done_s)
+        stall_done_s = 0.0
         stalled += stop
         left -= stop
         elapsed += stop
@@ -159,6 +165,6 @@ def advance(horizon_s: float, step: float, since: float, durable: float, pending
                 durable = pending if persist_s <= 0.0 else step - every[p]
     if persist_left_s > left:
         return Progress(horizon_s, step, since, durable, pending, persist_left_s - left, 0.0, stalled + left, slowed,
-                        checkpoints, 0.0)
+                        checkpoints, 0.0, 0.0)
     return Progress(elapsed + persist_left_s, step, since, step, step, 0.0, 0.0, stalled + persist_left_s, slowed,
-                    checkpoints, 1.0)
+                    checkpoints, 1.0, 0.0)

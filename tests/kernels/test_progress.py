@@ -58,6 +58,7 @@ class Naive:
         self.durable, self.pending = state.durable, state.pending
         self.persist_left = Fraction(state.persist_left_s)
         self.partial = self.stalled = self.slowed = Fraction(0)
+        self.stall_from: Fraction | None = None  # begin of a stall under way
         self.checkpoints = 0
         self.done = False
         self.events: list[Fraction] = []
@@ -112,7 +113,9 @@ class Naive:
                     self.compute_one_step()
                     continue
                 self.halt(self.persist_left)
+                self.stall_from = self.now
                 self.halt(Fraction(self.job.stall_s))
+                self.stall_from = None
                 self.checkpoints += 1
                 self.since = 0
                 self.durable, self.pending = self.pending, self.step
@@ -137,7 +140,7 @@ class Naive:
     def as_progress(self) -> Progress:
         numbers = (
             self.now, self.step, self.since, self.durable, self.pending, self.persist_left, self.partial, self.stalled,
-            self.slowed, self.checkpoints, self.done,
+            self.slowed, self.checkpoints, self.done, 0 if self.stall_from is None else self.now - self.stall_from,
         )  # fmt: skip
         return Progress(*map(float, numbers))
 
