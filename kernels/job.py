@@ -19,8 +19,8 @@ WORK, STALL, SLOWDOWN, LOST, DETECT, WAIT, RESTART, DEGRADED, REDUCED, MAINTENAN
 STATES = 11
 # Places in `state`.
 (NOW, STEP, SINCE, DURABLE, PENDING, PERSIST_LEFT, BASE, PHASE, DETECT_END, READY, RESTART_S, LACKING, STORAGE_UNTIL,
- CHECKPOINTS, WAITS, GONE, SWAP, FROM_STORAGE, STALL_DONE) = range(19)
-STATE = 19
+ CHECKPOINTS, WAITS, GONE, SWAP, FROM_STORAGE, CAUSE, STALL_DONE) = range(20)
+STATE = 20
 RUNNING, DOWN = 0.0, 1.0
 _DAY_S, _YEAR_S = 86400.0, 365.25 * 86400.0
 
@@ -48,20 +48,20 @@ class Job(NamedTuple):
     microbatches: float  # of a replica in a step, which the others take over whole; 0: the batch is smaller instead
     patience_s: float  # waits so long for spares before it shrinks
     least_share: float  # of replicas with which it goes on
-    day_swing: float  # amplitude of the step time over a day, share
+    day_swing: float  # of the step time over a day, from night to mid-day, share
     year_swing: float
 
 
 @bare
 def mean_swing(job: Job, from_s: float, to_s: float) -> float:
-    """Return the mean factor on step time over a span, from the hour and the season: sines with their peak at mid-day and
-    mid-year of a run that begins at midnight of a new year.
+    """Return the mean factor on step time over a span, at least 1, from the hour and the season: sines from 1 at midnight
+    and new year, when a run begins, up to 1 + swing at mid-day and mid-year.
     """
     factor = 1.0
     for swing, period_s in ((job.day_swing, _DAY_S), (job.year_swing, _YEAR_S)):
         if swing > 0.0 and to_s > from_s and to_s < np.inf:
             w = 2.0 * math.pi / period_s
-            factor -= swing * (math.sin(w * to_s) - math.sin(w * from_s)) / (w * (to_s - from_s))
+            factor += swing * 0.5 * (1.0 - (math.sin(w * to_s) - math.sin(w * from_s)) / (w * (to_s - from_s)))
     return factor
 
 

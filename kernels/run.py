@@ -42,6 +42,7 @@ from kernels.events import (
     take_node,
 )
 from kernels.job import (
+    CAUSE,
     DETECT,
     DETECT_END,
     DOWN,
@@ -158,6 +159,7 @@ def go_down(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
     has lost, swapped in and not yet detected goes into the one that takes its place.
     """
     now_s = state[NOW]
+    state[CAUSE] = strike.component
     take_returns(nodes, now_s)
     short = lacks(nodes)
     slowest = fill(nodes, now_s)
@@ -321,12 +323,12 @@ def _book_down(job: Job, state: np.ndarray, seconds: np.ndarray, to_s: float, wa
     if now_s < known_s:
         part_s = min(to_s, known_s)
         seconds[DETECT, stretch] += part_s - now_s
-        note(log, now_s, part_s, float(DETECT), float(stretch), -1.0)
+        note(log, now_s, part_s, float(DETECT), float(stretch), state[CAUSE])
         now_s = part_s
     if to_s > now_s:
         row = WAIT if waits else RESTART
         seconds[row, stretch] += to_s - now_s
-        note(log, now_s, to_s, float(row), float(stretch), -1.0)
+        note(log, now_s, to_s, float(row), float(stretch), state[CAUSE])
 
 
 @bare
@@ -391,4 +393,4 @@ def _grow(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.nda
     start_s, stretch = state[NOW], stretch_of(job, state[STEP])
     save_now(job, state, seconds, until_s)
     note(log, start_s, state[NOW], float(STALL), float(stretch), -1.0)
-    go_down(job, h, nodes, luck, s, state, Strike(0, PLANNED, 0), np.inf, True)
+    go_down(job, h, nodes, luck, s, state, Strike(-1, PLANNED, 0), np.inf, True)

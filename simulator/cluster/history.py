@@ -12,7 +12,7 @@ from kernels.nodes import COLD, HOT, OUT, WARM, Nodes
 from kernels.run import Log, Slow
 from simulator.cluster.plan import RunPlan
 
-_FOLLOWERS, _SLOW_AT_ONCE, _HIDDEN_AT_ONCE, _LOG = 256, 32, 16, 200_000
+_FOLLOWERS, _SLOW_AT_ONCE, _HIDDEN_AT_ONCE = 256, 32, 16
 PURPOSES = ("failures", "places", "detection", "restart", "repair", "other")
 
 
@@ -27,7 +27,7 @@ class History:
         Training was finished.
     """
 
-    def __init__(self, plan: RunPlan, stream: Callable[[str], np.random.Generator], *, keep_intervals: bool = False) -> None:
+    def __init__(self, plan: RunPlan, stream: Callable[[str], np.random.Generator], *, log_rows: int = 0) -> None:
         self.periods: list[tuple[RunPlan, np.ndarray]] = []
         self.state = np.zeros(STATE)
         self.done = False
@@ -36,7 +36,7 @@ class History:
         self.luck = Luck(*(stream(purpose) for purpose in PURPOSES))
         self.slow = Slow(np.zeros((_SLOW_AT_ONCE, 4)), np.zeros((_HIDDEN_AT_ONCE, 4)), np.zeros(2, dtype=np.int64),
                          plan.evict_after_s, plan.per_node_s)
-        self.log = Log(np.zeros((_LOG if keep_intervals else 0, 5)), np.zeros(1, dtype=np.int64))
+        self.log = Log(np.zeros((log_rows, 5)), np.zeros(1, dtype=np.int64))
         self.nodes = _nodes(plan)
         count = len(plan.components)
         self.hazards = plan.hazards._replace(

@@ -87,7 +87,7 @@ def _stop_and_restart(history: History, pause_s: float) -> None:
         note(history.log, state[NOW], state[NOW] + pause_s, float(MAINTENANCE), float(stretch), -1.0)
         state[NOW] += pause_s
     if running:
-        go_down(plan.job, history.hazards, history.nodes, history.luck, history.slow, state, Strike(0, PLANNED, 0), np.inf, True)
+        go_down(plan.job, history.hazards, history.nodes, history.luck, history.slow, state, Strike(-1, PLANNED, 0), np.inf, True)
     elif state[PHASE] == DOWN:
         state[DETECT_END] += pause_s
         state[READY] += pause_s

@@ -133,7 +133,7 @@ def _copies(copies: Copies | None, step_s: float) -> tuple[float, float, float]:
     """Return steps between copies (0: none), seconds each stalls, seconds to restart from one."""
     if copies is None:
         return 0.0, 0.0, 0.0
-    return max(1.0, round(copies.interval_s / step_s)), copies.stall_s, copies.load_s
+    return float(max(1, round(copies.interval_s / step_s))), copies.stall_s, copies.load_s
 
 
 def _microbatches(estimates: tuple[StepEstimate, ...]) -> float:

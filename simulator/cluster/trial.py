@@ -19,6 +19,7 @@ from simulator.errors import UserError
 
 _PATIENCE = 20.0
 _PATIENCE_S = 30 * 86400.0
+_LOG_ROWS = 50_000
 
 
 @dataclass
@@ -49,13 +50,11 @@ def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, ke
     UserError
         The run does not finish.
     """
-    env = simpy.Environment()
-    history = History(plan, stream, keep_intervals=keep_intervals)
-    ideal_s = float(np.diff(plan.job.first_step) @ plan.job.step_s)
-    env.run(until=env.process(job(env, history, _PATIENCE * ideal_s + _PATIENCE_S)))
-    if not history.done:
-        _give_up(history)
-    history.close()
+    log_rows = _LOG_ROWS if keep_intervals else 0
+    history = _history(plan, stream, log_rows)
+    while keep_intervals and history.log.used[0] == log_rows:  # the log was full: the same trial again, with more room
+        log_rows *= 4
+        history = _history(plan, stream, log_rows)
     take_returns(history.nodes, history.state[NOW])
     tick(history.nodes, history.state[NOW])
     row = settle([(seconds, p.rates) for p, seconds in history.periods], float(history.nodes.hot_node_s[0]))
@@ -66,6 +65,18 @@ def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, ke
         row[f"interruptions_{kind.replace('-', '_')}"] = hit + (history.windows if kind == "planned" else 0.0)
     row["checkpoints"] = float(history.state[CHECKPOINTS_PLACE])
     return TrialResult(row, _intervals(history) if keep_intervals else [])
+
+
+def _history(plan: RunPlan, stream: Callable[[str], np.random.Generator], log_rows: int) -> History:
+    """Return a history that came to its end."""
+    env = simpy.Environment()
+    history = History(plan, stream, log_rows=log_rows)
+    ideal_s = float(np.diff(plan.job.first_step) @ plan.job.step_s)
+    env.run(until=env.process(job(env, history, _PATIENCE * ideal_s + _PATIENCE_S)))
+    if not history.done:
+        _give_up(history)
+    history.close()
+    return history
 
 
 def _give_up(history: History) -> None:
@@ -80,7 +91,7 @@ def _give_up(history: History) -> None:
 
 
 def _intervals(history: History) -> list[tuple[float, float, str, int, str]]:
-    """Return the kept intervals, running ones split into what was kept and what a failure took back."""
+    """Return the kept intervals; in a running one nobody knows yet what of it a failure will take back."""
     rows = history.log.rows[: history.log.used[0]]
     names = [c.name for c in history.plan.components]
     found = []

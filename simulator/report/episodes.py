@@ -16,7 +16,7 @@ LABELS = {
     "wait_for_spares": "waiting for spares", "restart": "restarting", "maintenance": "maintenance",
 }
 WINDOW, GROWTH = "maintenance window", "growth"
-FOUND, AGAIN = "slow node or corruption found", "failure during a recovery"
+AGAIN = "failure during a recovery"
 _DOWN = ("detect", "restart", "wait_for_spares")
 
 
@@ -91,9 +91,9 @@ def merged(intervals: Sequence[Interval]) -> list[Interval]:
 def interruptions(intervals: Sequence[Interval]) -> list[Interruption]:
     """Return what stopped the job, in order; together they last as long as the job does not run.
 
-    The timeline keeps the cause of what ends a running interval. Of a failure in the middle of a recovery it shows the time
-    only, as a detection or restart that begins anew (so does, rarely, an event that a job in recovery does not feel), and so it
-    does where something was found rather than happened. The trial's row has the exact number.
+    The timeline keeps the cause of what ends a running interval, and what a recovery is for. A failure in the middle of a
+    recovery shows as a detection or restart that begins anew (so does, rarely, an event that a job in recovery does not
+    feel). The trial's row has the exact number.
     """
     starts: list[tuple[float, str]] = []
     ends: list[float] = []
@@ -113,21 +113,18 @@ def interruptions(intervals: Sequence[Interval]) -> list[Interruption]:
 def _begins(before: Interval, now: Interval, after: Interval) -> str:
     """Return the cause of what begins with an interval in which the job does not run; nothing where it only goes on."""
     if "network_stall" in (now.state, before.state) and RUNNING not in (now.state, before.state):
-        return now.cause or AGAIN
+        return _again(before, now)
     if before.state == RUNNING:
-        return before.cause or _unnamed(now, after)
+        return before.cause or now.cause or (WINDOW if "maintenance" in (now.state, after.state) else GROWTH)
     if now.state == "maintenance" and not now.cause and before.state in _DOWN:
         return WINDOW
     if before.state == "restart" or (now.state == "detect" and before.state in _DOWN):
-        return AGAIN
+        return _again(before, now)
     return ""
 
 
-def _unnamed(now: Interval, after: Interval) -> str:
-    """Return what stops a running job without a strike."""
-    if "maintenance" in (now.state, after.state):
-        return WINDOW
-    return GROWTH if now.state == "checkpoint_stall" else FOUND
+def _again(before: Interval, now: Interval) -> str:
+    return now.cause if now.cause != before.cause else AGAIN
 
 
 def impairments(intervals: Sequence[Interval]) -> list[tuple[float, str]]:

@@ -95,8 +95,8 @@ class Variation(Record):
     speed_spread: Share = Field(default=0.0, description="standard deviation of an accelerator's persistent speed, "
                                                          "share of the mean")
     jitter: Share = Field(default=0.0, description="standard deviation of its time from step to step, share")
-    day_swing: Share = Field(default=0.0, description="amplitude of the step time over a day, slowest at mid-day")
-    year_swing: Share = Field(default=0.0, description="amplitude of the step time over a year, slowest at mid-year")
+    day_swing: Share = Field(default=0.0, description="how much longer steps take at mid-day than at midnight")
+    year_swing: Share = Field(default=0.0, description="how much longer steps take at mid-year than at new year")
 
 
 class Cluster(Record):

@@ -10,11 +10,13 @@ import numpy as np
 
 from kernels.bulk import price_layouts
 from kernels.collectives import all_to_all_time_s
+from kernels.events import FLAP, HARDWARE, SLOW
 from kernels.memory import memory_bytes
 from kernels.power import PowerModel
 from kernels.progress import advance
 from kernels.step import step_time
 from kernels.stragglers import slowdown
+from tests.kernels import packs_of_runs as runs
 from tests.kernels.kernel_models import DEVICE, FULL, MODELS, NETWORK, NONE, SELECTIVE, layout, recipe
 
 
@@ -43,6 +45,12 @@ def results() -> dict[str, list[str]]:
     price_layouts(MODELS["llama"], DEVICE, NETWORK, recipe(), PowerModel(70.0, 700.0, 0.9, 0.5, 0.4, 0.2), rows, math.inf,
                   times_s, energies_j, memories_bytes)
     found["other"] += [*times_s, *energies_j, *memories_bytes]
+    failing = [runs.component(HARDWARE, 1 / 700.0, shape=0.8), runs.component(FLAP, 1 / 900.0), runs.component(SLOW, 1 / 2000.0)]
+    for seed in range(20):
+        run = runs.Run(runs.job(day_swing=0.1, memory_every=1.0, memory_copies=1.0), runs.hazards(failing, exponential=(0, 5)),
+                       runs.fleet(8, hot=1, warm=2), seed)
+        assert run.to(math.inf)
+        found["other"] += [*run.state, *run.seconds.ravel()]
     return {name: [float(value).hex() for value in values] for name, values in found.items()}
 
 

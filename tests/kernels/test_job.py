@@ -110,16 +110,17 @@ def test_nothing_is_written_while_storage_is_down_and_at_once_after() -> None:
 
 @given(st.floats(0.0, 0.3), st.floats(0.0, 0.3), st.floats(0.0, 400.0), st.floats(0.001, 400.0))
 def test_the_mean_swing_is_that_of_its_hours_and_seasons(day, year, from_days, days) -> None:
-    """Against the mean of 1 - a cos(2 pi t), midpoints of small slices; fastest at midnight and new year."""
+    """Against the mean of 1 + a (1 - cos(2 pi t)) / 2, midpoints of small slices; fastest at midnight and new year."""
     from_s, to_s = from_days * DAY, (from_days + days) * DAY
     t = from_s + (np.arange(200_000) + 0.5) / 200_000 * (to_s - from_s)
-    exact = np.mean(1 - day * np.cos(2 * math.pi * t / DAY) - year * np.cos(2 * math.pi * t / (365.25 * DAY)))
+    of_day, of_year = np.cos(2 * math.pi * t / DAY), np.cos(2 * math.pi * t / (365.25 * DAY))
+    exact = np.mean(1 + day * (1 - of_day) / 2 + year * (1 - of_year) / 2)
     assert mean_swing(job(day_swing=day, year_swing=year), from_s, to_s) == pytest.approx(exact, abs=1e-5)
 
 
-def test_the_swing_of_a_whole_day_is_none() -> None:
+def test_the_swing_of_a_whole_day_is_half() -> None:
     swinging = job(day_swing=0.1)
-    assert mean_swing(swinging, 0.0, DAY) == pytest.approx(1.0)
+    assert mean_swing(swinging, 0.0, DAY) == pytest.approx(1.05)
     assert mean_swing(swinging, 0.49 * DAY, 0.51 * DAY) == pytest.approx(1.1, rel=1e-3)
 
 

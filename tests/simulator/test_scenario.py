@@ -332,7 +332,7 @@ def test_reliability_of_ready_scenarios() -> None:
     assert None not in (cluster.maintenance, checkpoint.memory, checkpoint.local)
     assert [growth.accelerators for growth in cluster.growth] == [16384]
     assert everything.failures.frailty > 0
-    assert load_scenario(ROOT / "scenarios" / "llama3-405b.yaml").cluster.variation.day_swing == pytest.approx(0.0075)
+    assert load_scenario(ROOT / "scenarios" / "llama3-405b.yaml").cluster.variation.day_swing == pytest.approx(0.015)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -18,7 +18,6 @@ from simulator.errors import UserError
 from simulator.montecarlo.streams import stream
 from simulator.report.episodes import (
     AGAIN,
-    FOUND,
     GROWTH,
     RUNNING,
     WINDOW,
@@ -111,8 +110,8 @@ def test_interruptions_last_as_long_as_the_job_does_not_run(case) -> None:
 
 def test_causes_are_named_where_the_timeline_knows_them() -> None:
     kinds = Counter(one.cause for trial in range(6) for one in interruptions(episode_of("all kinds", trial).intervals))
-    assert {"node", "link", "loss", "upgrade", "spot", FOUND} <= set(kinds)
-    assert not {"slow", "storage", "bits", ""} & set(kinds)
+    assert {"node", "link", "loss", "upgrade", "spot", "bits", "slow"} <= set(kinds)
+    assert not {"storage", ""} & set(kinds)
     struck = {name for trial in range(6) for _, name in impairments(episode_of("all kinds", trial).intervals)}
     assert struck == {"slow", "storage", "bits"}
     windows = [one for one in interruptions(episode_of("windows").intervals) if one.cause == WINDOW]
