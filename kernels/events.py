@@ -61,11 +61,11 @@ class Strike(NamedTuple):
 
 
 @bare
-def start_clocks(h: Hazards, luck: Luck) -> None:
+def start_clocks(h: Hazards, rng: np.random.Generator) -> None:
     """Draw when each component fails first."""
     for c in range(h.next_s.size):
         h.next_s[c] = next_failure_s(0.0, h.age_s, h.components[c, RATE], h.components[c, SHAPE],
-                                     luck.when.standard_exponential())
+                                     rng.standard_exponential())
 
 
 @bare

@@ -62,6 +62,7 @@ from kernels.job import (
     RUNNING,
     STALL,
     STEP,
+    STOPPED,
     STORAGE_UNTIL,
     SWAP,
     WAIT,
@@ -350,6 +351,8 @@ def run_job(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
         Written, where a timeline is wanted.
     """
     while state[NOW] < until_s:
+        if state[PHASE] == STOPPED:
+            go_down(job, h, nodes, luck, s, state, Strike(-1, PLANNED, 0), np.inf, True)
         if state[PHASE] == DOWN:
             _recover(job, h, nodes, luck, s, state, seconds, until_s, log)
             continue

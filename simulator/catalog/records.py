@@ -213,7 +213,7 @@ class FailureComponent(Record):
     rate_per_s: PerSecond = Field(
         description="per node, or per domain of `blast_radius` nodes where that is over 1; with a `shape` the inverse of the "
                     "mean life of a new one. Further nodes of a burst come on top")
-    shape: Annotated[float, Quantity("ratio", above=True)] = Field(
+    shape: Annotated[float, Quantity("ratio", 0.1, 10.0)] = Field(
         default=1.0, description="of the power law (Weibull): 1 constant, below 1 infant mortality, above 1 wear")
     blast_radius: Count = Field(default=1, description="nodes that one event takes down together")
     burst: Ratio = Field(default=0.0, description="mean number of further nodes of the same domain that follow")

@@ -42,7 +42,7 @@ class History:
         self.hazards = plan.hazards._replace(
             next_s=np.full(count, np.inf), follow_s=np.zeros(_FOLLOWERS), follow_node=np.zeros(_FOLLOWERS, dtype=np.int64),
             follow_count=np.zeros(1, dtype=np.int64), counted=np.zeros(count))
-        start_clocks(self.hazards, self.luck)
+        start_clocks(self.hazards, self.luck.when)
         self._begin(plan)
 
     def _begin(self, plan: RunPlan) -> None:

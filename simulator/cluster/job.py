@@ -12,7 +12,6 @@ from collections.abc import Generator, Iterator
 import numpy as np
 import simpy
 
-from kernels.events import PLANNED, Strike
 from kernels.job import (
     DETECT_END,
     DOWN,
@@ -23,11 +22,12 @@ from kernels.job import (
     RUNNING,
     STALL,
     STEP,
+    STOPPED,
     save_now,
     stretch_of,
 )
 from kernels.nodes import OUT, WORKING
-from kernels.run import go_down, note, run_job
+from kernels.run import note, run_job
 from simulator.cluster.history import History
 from simulator.cluster.plan import RunPlan
 
@@ -75,7 +75,7 @@ def run_on(history: History, until_s: float) -> bool:
 
 
 def _stop_and_restart(history: History, pause_s: float) -> None:
-    """Save, pause, and begin a restart; a recovery under way is only put off."""
+    """Save and pause; the job restarts when it runs on. A recovery under way is only put off."""
     plan, state, seconds = history.plan, history.state, history.seconds
     start_s, stretch = float(state[NOW]), stretch_of(plan.job, state[STEP])
     running = state[PHASE] == RUNNING
@@ -87,7 +87,7 @@ def _stop_and_restart(history: History, pause_s: float) -> None:
         note(history.log, state[NOW], state[NOW] + pause_s, float(MAINTENANCE), float(stretch), -1.0)
         state[NOW] += pause_s
     if running:
-        go_down(plan.job, history.hazards, history.nodes, history.luck, history.slow, state, Strike(-1, PLANNED, 0), np.inf, True)
+        state[PHASE] = STOPPED
     elif state[PHASE] == DOWN:
         state[DETECT_END] += pause_s
         state[READY] += pause_s

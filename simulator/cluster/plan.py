@@ -117,8 +117,8 @@ def _hazards(scenario: Scenario, components: tuple[FailureComponent, ...], nodes
     rows, own = [], []
     for c in components:
         count = nodes / c.blast_radius
-        scale_s = 1.0 / (c.rate_per_s * math.gamma(1.0 + 1.0 / c.shape))  # the mean life of a new one is 1 / rate
-        rows.append([count / scale_s**c.shape, c.shape, float(KINDS.index(c.kind)), float(c.blast_radius), c.burst,
+        per_life = (c.rate_per_s * math.gamma(1.0 + 1.0 / c.shape))**c.shape  # the mean life of a new one is 1 / rate
+        rows.append([count * per_life, c.shape, float(KINDS.index(c.kind)), float(c.blast_radius), c.burst,
                      c.burst_spread_s, float(c.burst_domain), float(c.rollback), c.notice_s])
         own.append(component_laws(laws, c))
     table, choices = laws.table()

@@ -84,7 +84,7 @@ class Run:
         self.state, self.seconds = np.zeros(STATE), np.zeros((STATES, stretches))
         self.scaled_s, self.every = np.empty(stretches), np.empty(stretches)
         self.log = Log(np.zeros((log, 5)), np.zeros(1, dtype=np.int64))
-        start_clocks(h, self.luck)
+        start_clocks(h, self.luck.when)
 
     def to(self, until_s: float) -> bool:
         """Run until a time; return whether training is done."""

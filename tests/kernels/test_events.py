@@ -32,7 +32,7 @@ LAW_REPAIR, LAW_QUARANTINE = 7, 8
 def events(h: Hazards, nodes: Nodes, until_s: float, seed: int = 1) -> list[tuple[float, int, int]]:
     """Let everything happen until a time: when, component (-1: the job was not touched), working nodes lost."""
     chance, found = luck(seed), []
-    start_clocks(h, chance)
+    start_clocks(h, chance.when)
     while (now_s := next_event_s(h)) <= until_s:
         strike = happen(h, nodes, chance, now_s)
         found.append((now_s, strike.component, strike.lost_nodes))
@@ -66,7 +66,7 @@ def test_what_falls_on_spares_does_not_touch_the_job(kind, share) -> None:
     for seed in range(2000):
         nodes = fleet(6, hot=2)
         chance = luck(seed)
-        start_clocks(h, chance)
+        start_clocks(h, chance.when)
         touched.append(happen(h, nodes, chance, next_event_s(h)).component >= 0)
     assert np.mean(touched) == pytest.approx(share, abs=4 * math.sqrt(0.25 / 2000) * (share < 1))
 
@@ -77,7 +77,7 @@ def test_a_switch_takes_its_whole_domain_and_counts_who_worked() -> None:
     seen = set()
     for seed in range(60):
         nodes, chance = fleet(10, hot=2), luck(seed)
-        start_clocks(h, chance)
+        start_clocks(h, chance.when)
         strike = happen(h, nodes, chance, next_event_s(h))
         out = tuple(np.flatnonzero(nodes.status == OUT).tolist())
         seen.add((out, strike.lost_nodes))
@@ -86,7 +86,7 @@ def test_a_switch_takes_its_whole_domain_and_counts_who_worked() -> None:
 
 def test_a_preempted_node_leaves_like_a_failed_one() -> None:
     nodes, chance, h = fleet(2), luck(1), hazards([component(PREEMPTION, 1.0)])
-    start_clocks(h, chance)
+    start_clocks(h, chance.when)
     strike = happen(h, nodes, chance, next_event_s(h))
     assert (strike.kind, strike.lost_nodes, nodes.counts[MISSING]) == (PREEMPTION, 1, 1)
 
@@ -101,7 +101,7 @@ def test_followers_of_a_burst_are_geometric_in_number_with_the_stated_mean(mean:
     for seed in range(3000):
         chance = luck(seed)
         h.follow_count[0] = 0
-        start_clocks(h, chance)
+        start_clocks(h, chance.when)
         happen(h, fleet(8), chance, next_event_s(h))
         sizes.append(int(h.follow_count[0]))
     assert np.mean(sizes) == pytest.approx(mean, abs=4 * math.sqrt(mean * (1 + mean) / 3000))
@@ -114,7 +114,7 @@ def test_followers_fall_in_the_same_domain_after_the_stated_delay_and_start_no_b
     for seed in range(1000):
         chance, nodes = luck(seed), fleet(10)
         h.follow_count[0] = 0
-        start_clocks(h, chance)
+        start_clocks(h, chance.when)
         now_s = next_event_s(h)
         happen(h, nodes, chance, now_s)
         followers = h.follow_node[: h.follow_count[0]] // h.next_s.size
@@ -158,7 +158,7 @@ def test_a_node_that_failed_too_often_is_replaced_and_then_fails_like_any_other(
 def test_the_third_failure_sends_a_node_away_for_good() -> None:
     h = hazards([component(HARDWARE, 1.0)], quarantine_after=3.0)
     nodes, chance = fleet(1), luck(1)
-    start_clocks(h, chance)
+    start_clocks(h, chance.when)
     away = []
     for _ in range(6):
         now_s = next_event_s(h)
@@ -174,7 +174,7 @@ def test_a_spare_that_came_back_may_fail_again() -> None:
     """Also while the job runs on and nobody has asked for it."""
     h = hazards([component(HARDWARE, 1.0)])
     nodes, chance = fleet(1), luck(1)
-    start_clocks(h, chance)
+    start_clocks(h, chance.when)
     happen(h, nodes, chance, 0.0)
     nodes.counts[MISSING] = 0  # somebody else has taken its place
     happen(h, nodes, chance, RECOVERY[LAW_REPAIR] + 1.0)

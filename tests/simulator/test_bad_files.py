@@ -206,7 +206,8 @@ def checkpoint(text: str, *words: str) -> Change:
 CHANGES |= {
     "typo in a kind": component("kind: hardwar", "loss-spike, slow, flap", "did you mean 'hardware'"),
     "component without a kind": component("shape: 0.7", "missing key 'kind'"),
-    "shape of nothing": component("kind: hardware, shape: 0", ".shape: found 0", "more than 0"),
+    "shape of nothing": component("kind: hardware, shape: 0", ".shape: found 0", "at least 0.1"),
+    "shape of a wall": component("kind: hardware, shape: 40", ".shape: found 40", "at most 10"),
     "radius of nothing": component("kind: hardware, blast_radius: 0", ".blast_radius: found 0", "at least 1"),
     "negative burst": component("kind: hardware, burst: -1", ".burst: found -1", "at least 0"),
     "spread without a unit": component("kind: hardware, burst_spread: 5", ".burst_spread: found the bare number 5", "'30 min'"),

@@ -157,3 +157,9 @@ def test_more_bandwidth_to_storage_is_never_slower() -> None:
     slow, fast = (np.mean([r["time_s"] for r in rows(scenario(checkpoint={"storage_bandwidth": b}), 10)])
                   for b in ("0.5 GB/s", "5 GB/s"))
     assert fast < slow
+
+
+def test_a_rate_of_next_to_nothing_is_none() -> None:
+    wear = {"name": "wear", "rate": "1e-190 per 1 day", "kind": "hardware", "shape": 2}
+    (row,) = rows(scenario(failures={"components": [wear]}), trials=1)
+    assert row["interruptions"] == 0.0
