@@ -54,13 +54,13 @@ def test_wall_time_is_dalys_over_ten_thousand_trials(mtbf_min, work_h, published
     assert work_s / found.mean() == pytest.approx(published, rel=3 * error_s / expected_s + 1e-5)
 
 
-@pytest.mark.parametrize(("mtbf_min", "caption_min"), [(1440, 117.0), (360, 57.0)])
-def test_the_best_simulated_interval_is_dalys(mtbf_min, caption_min) -> None:
+@pytest.mark.parametrize(("mtbf_min", "optimum_min", "work_h"), [(1440, 117.0, 500), (360, 57.0, 500), (15, 9.14, 60)])
+def test_the_best_simulated_interval_is_dalys(mtbf_min, optimum_min, work_h) -> None:
     """The vertex of a cubic through mean wall times, of the same luck at each interval, over its logarithm."""
     around = np.exp(np.linspace(-0.6, 0.6, 13))
     slowness = []
-    for tau_s in caption_min * MINUTE * around:
-        plan = daly_plan(mtbf_min * MINUTE, tau_s, 500 * HOUR)
+    for tau_s in optimum_min * MINUTE * around:
+        plan = daly_plan(mtbf_min * MINUTE, tau_s, work_h * HOUR)
         slowness.append(wall_times_s(plan, 1500, seed=7).mean() / float(plan.first_step[-1] * plan.step_s[0]))
     fit = np.polynomial.Polynomial.fit(np.log(around), np.log(slowness), 3)
     best = min((float(root.real) for root in fit.deriv().roots() if abs(root.imag) < 1e-9 and abs(root) < 0.6), key=fit)
