@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from simulator.performance import ettr
+from simulator.performance import ettr, lives
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 RSC1, RSC2 = 6.50e-3 / DAY, 2.34e-3 / DAY
@@ -20,8 +20,9 @@ times = st.floats(1.0, 3_600.0)
 mtbfs = st.floats(600.0, 1e7)
 
 
-def test_the_example_of_the_module_runs() -> None:
-    results = doctest.testmod(ettr)
+@pytest.mark.parametrize("module", [ettr, lives])
+def test_the_example_of_the_module_runs(module) -> None:
+    results = doctest.testmod(module)
     assert results.attempted > 0
     assert results.failed == 0
 
@@ -295,17 +296,17 @@ def test_async_falls_with_persist_time_and_slowdown(d, persist, slowdown, r, mor
 ])
 def test_spares(nodes, rate, repair_days, mean, s99, s999) -> None:
     args = (nodes, rate / DAY, repair_days * DAY)
-    assert ettr.nodes_in_repair(*args) == pytest.approx(mean, rel=2e-3)
-    assert ettr.spares_for_availability(*args, 0.99) == s99
-    assert ettr.spares_for_availability(*args, np.array([0.99, 0.999])).tolist() == [s99, s999]
+    assert lives.nodes_in_repair(*args) == pytest.approx(mean, rel=2e-3)
+    assert lives.spares_for_availability(*args, 0.99) == s99
+    assert lives.spares_for_availability(*args, np.array([0.99, 0.999])).tolist() == [s99, s999]
 
 
 @given(mean=st.floats(0.0, 200.0), availability=st.floats(0.5, 0.9999), fano=st.sampled_from([1.0, 1.5, 3.44]),
        more=st.floats(0.0, 50.0))
 def test_spares_are_the_fewest_that_suffice(mean, availability, fano, more) -> None:
     """Sums of probabilities, term by term, by the recurrences of the two distributions."""
-    spares = int(ettr.spares_for_availability(1, mean, 1.0, availability, fano))
-    assert int(ettr.spares_for_availability(1, mean + more, 1.0, availability, fano)) >= spares
+    spares = int(lives.spares_for_availability(1, mean, 1.0, availability, fano))
+    assert int(lives.spares_for_availability(1, mean + more, 1.0, availability, fano)) >= spares
     size = mean / (fano - 1.0) if fano > 1.0 else 0.0
     term = math.exp(-mean) if fano == 1.0 else fano**-size
     below, total = 0.0, term
@@ -318,19 +319,19 @@ def test_spares_are_the_fewest_that_suffice(mean, availability, fano, more) -> N
 
 def test_bursts_widen_the_pool_by_the_root_of_the_fano_factor() -> None:
     mean = 1_000.0
-    poisson = ettr.spares_for_availability(1, mean, 1.0, 0.99) - mean
-    bursts = ettr.spares_for_availability(1, mean, 1.0, 0.99, fano=3.44) - mean
+    poisson = lives.spares_for_availability(1, mean, 1.0, 0.99) - mean
+    bursts = lives.spares_for_availability(1, mean, 1.0, 0.99, fano=3.44) - mean
     assert bursts / poisson == pytest.approx(math.sqrt(3.44), rel=0.03)
-    assert ettr.spares_for_availability(1, mean, 1.0, 0.99, fano=1.0 + 1e-6) - mean == poisson
+    assert lives.spares_for_availability(1, mean, 1.0, 0.99, fano=1.0 + 1e-6) - mean == poisson
 
 
 def test_spares_without_failures_and_of_impossible_arguments() -> None:
-    assert ettr.spares_for_availability(100, 0.0, DAY, 0.999) == 0
-    assert ettr.spares_for_availability(100, 0.0, DAY, 0.999, fano=2.0) == 0
+    assert lives.spares_for_availability(100, 0.0, DAY, 0.999) == 0
+    assert lives.spares_for_availability(100, 0.0, DAY, 0.999, fano=2.0) == 0
     with pytest.raises(ValueError, match=r"fano is 0\.5"):
-        ettr.spares_for_availability(100, RSC1, DAY, 0.99, fano=0.5)
+        lives.spares_for_availability(100, RSC1, DAY, 0.99, fano=0.5)
     with pytest.raises(ValueError, match=r"availability is 1\.0"):
-        ettr.spares_for_availability(100, RSC1, DAY, 1.0)
+        lives.spares_for_availability(100, RSC1, DAY, 1.0)
 
 
 # Section 8: Weibull and the power law, at one mean life of 263.9 node-days.
@@ -338,29 +339,29 @@ def test_spares_without_failures_and_of_impossible_arguments() -> None:
 
 @pytest.mark.parametrize(("shape", "first_h"), [(0.7, 0.118), (0.78, 0.360), (1.0, 3.092), (1.5, 39.3)])
 def test_first_failure_of_fresh_nodes(shape, first_h) -> None:
-    scale = ettr.weibull_scale_s(LIFE_S, shape)
-    assert ettr.weibull_first_failure_s(2048, scale, shape) / HOUR == pytest.approx(first_h, rel=3e-3)
-    assert ettr.weibull_first_failure_s(1, scale, shape) == pytest.approx(LIFE_S)
+    scale = lives.weibull_scale_s(LIFE_S, shape)
+    assert lives.weibull_first_failure_s(2048, scale, shape) / HOUR == pytest.approx(first_h, rel=3e-3)
+    assert lives.weibull_first_failure_s(1, scale, shape) == pytest.approx(LIFE_S)
 
 
 def test_failures_of_the_first_week() -> None:
     shapes = np.array([0.7, 0.78, 1.0, 1.5])
-    found = ettr.power_law_failures(2048, 7.0 * DAY, ettr.weibull_scale_s(LIFE_S, shapes), shapes)
+    found = lives.power_law_failures(2048, 7.0 * DAY, lives.weibull_scale_s(LIFE_S, shapes), shapes)
     assert found == pytest.approx([190.0, 135.0, 54.3, 7.6], rel=6e-3)
 
 
 def test_first_failure_is_the_mean_of_drawn_minima() -> None:
     rng = np.random.default_rng(3)
     firsts = (2.0 * rng.weibull(0.8, (20_000, 50))).min(axis=1)
-    assert ettr.weibull_first_failure_s(50, 2.0, 0.8) == pytest.approx(firsts.mean(), abs=4 * firsts.std() / math.sqrt(20_000))
+    assert lives.weibull_first_failure_s(50, 2.0, 0.8) == pytest.approx(firsts.mean(), abs=4 * firsts.std() / math.sqrt(20_000))
 
 
 @given(n=st.integers(1, 100_000), t=st.floats(1.0, 1e8))
 def test_shape_one_is_exponential(n, t) -> None:
-    scale = ettr.weibull_scale_s(LIFE_S, 1.0)
+    scale = lives.weibull_scale_s(LIFE_S, 1.0)
     assert scale == pytest.approx(LIFE_S)
-    assert ettr.weibull_first_failure_s(n, scale, 1.0) == pytest.approx(ettr.mttf_s(n, 1.0 / LIFE_S))
-    assert ettr.power_law_failures(n, t, scale, 1.0) == pytest.approx(n * t / LIFE_S)
+    assert lives.weibull_first_failure_s(n, scale, 1.0) == pytest.approx(ettr.mttf_s(n, 1.0 / LIFE_S))
+    assert lives.power_law_failures(n, t, scale, 1.0) == pytest.approx(n * t / LIFE_S)
 
 
 # Section 9: renewal.
