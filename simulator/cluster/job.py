@@ -26,7 +26,7 @@ from kernels.job import (
     save_now,
     stretch_of,
 )
-from kernels.nodes import OUT, WORKING
+from kernels.nodes import OUT, RETURNS, WORKING
 from kernels.run import note, run_job
 from simulator.cluster.history import History
 from simulator.cluster.plan import RunPlan
@@ -105,7 +105,7 @@ def grow(history: History, grown: RunPlan) -> None:
     _stop_and_restart(history, 0.0)
     new = grown.job_nodes - history.plan.job_nodes
     fresh = np.flatnonzero(history.nodes.status == OUT)
-    waiting = set(history.nodes.return_node[: history.nodes.counts[4]].tolist())
+    waiting = set(history.nodes.return_node[: history.nodes.counts[RETURNS]].tolist())
     for node in [n for n in fresh.tolist() if n not in waiting][:new]:
         history.nodes.status[node] = WORKING
     history.begin(grown)

@@ -115,6 +115,11 @@ def _in_processes(make: Callable[[Any], Callable[[int], Any]], scenario: Any, wo
     executor.shutdown()
 
 
+def cores() -> int:
+    """Return the processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_workers(trials: int) -> int:
     """Return how many processes pay: starting one takes about as long as a hundred trials."""
-    return 1 if trials < 300 else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if trials < 300 else cores()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from simulator.cluster.queue_plan import plan_queue, trace_of
 from simulator.cluster.queue_trial import QueueResult, run_queue_trial
 from simulator.errors import UserError
-from simulator.montecarlo.executors import Progress, run_trials
+from simulator.montecarlo.executors import Progress, cores, run_trials
+from simulator.montecarlo.results import Results, numbered
 from simulator.montecarlo.statistics import describe
 from simulator.montecarlo.streams import stream
 from simulator.montecarlo.trials import draw_inputs
@@ -47,7 +44,7 @@ class QueueTrials:
             realised, drawn = draw_inputs(self.scenario, seed, trial)
             plan = plan_queue(realised, self.trace)
         result = run_queue_trial(plan, partial(stream, seed, trial))
-        result.row = {"trial": trial, **result.row, **{f"input {path}": value for path, value in drawn.items()}}
+        result.row = numbered(trial, result.row, drawn)
         if trial >= KEPT_JOBS:
             result.jobs = {}
         return result
@@ -57,33 +54,14 @@ def _results(scenario: QueueScenario) -> Callable[[int], QueueResult]:
     return QueueTrials(scenario).run
 
 
-class QueueStudy:
-    """Results of a jobs file: rows of trials, jobs of the first ones, and what is derived from them.
-
-    Attributes
-    ----------
-    scenario : QueueScenario
-    rows : list of dict
-        One a trial, in order; SI, names with units.
-    interrupted : bool
-        Stopped before all trials were run.
-    """
+class QueueStudy(Results[QueueScenario]):
+    """Results of a jobs file: rows of trials, jobs of the first ones, and what is derived from them."""
 
     def __init__(self, scenario: QueueScenario, classes: list[str], results: list[QueueResult], *,
                  interrupted: bool = False) -> None:
-        self.scenario, self.classes, self.interrupted = scenario, classes, interrupted
-        self.rows = [result.row for result in results]
+        super().__init__(scenario, [result.row for result in results], interrupted=interrupted)
+        self.classes = classes
         self._jobs = {int(result.row["trial"]): result.jobs for result in results if result.jobs}
-
-    def column(self, name: str) -> np.ndarray:
-        """Return one result of all trials, shape (trials,)."""
-        return np.array([row[name] for row in self.rows])
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return one row a trial, columns with units."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows)
 
     def jobs(self) -> pd.DataFrame:
         """Return one row a job of the first trials (`KEPT_JOBS`)."""
@@ -111,21 +89,11 @@ class QueueStudy:
             kept = [column for column in first if column.startswith(prefix) and " " not in column.removeprefix(prefix)]
             classes[name] = {column.removeprefix(prefix): describe(self.column(column)) for column in kept}
         return {
-            "name": self.scenario.name,
-            "trials": len(self.rows),
-            "trials_asked": self.scenario.monte_carlo.trials,
-            "interrupted": self.interrupted,
-            "seed": self.scenario.monte_carlo.seed,
+            **self.heading(),
             "scheduler": self.scenario.scheduler.to_file(),
             "results": {name: describe(self.column(name)) for name in first if name != "trial" and not name.startswith(_CLASS)},
             "classes": classes,
         }
-
-    def save(self, folder: str | Path, command: str | None = None) -> Path:
-        """Write the results folder, atomically; return its path. Raises UserError if it exists or cannot be written."""
-        from simulator.montecarlo.storage import save_study
-
-        return save_study(self, Path(folder), command)
 
 
 def run_queue_study(scenario: QueueScenario, *, workers: int = 1, progress: Progress | None = None) -> QueueStudy:
@@ -154,5 +122,4 @@ def run_queue_study(scenario: QueueScenario, *, workers: int = 1, progress: Prog
 
 def default_queue_workers(trials: int) -> int:
     """Return how many processes pay for trials of some seconds each."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 1 if trials < _WORTH_A_PROCESS else min(cores, trials)
+    return 1 if trials < _WORTH_A_PROCESS else min(cores(), trials)

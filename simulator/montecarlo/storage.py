@@ -18,8 +18,7 @@ import yaml
 from simulator.errors import UserError
 
 if TYPE_CHECKING:
-    from simulator.montecarlo.queueing import QueueStudy
-    from simulator.montecarlo.study import Study
+    from simulator.montecarlo.results import Results
 
 _PACKAGES = ("clustercost", "numpy", "numba", "simpy", "pandas", "pyarrow", "pydantic")
 
@@ -41,7 +40,7 @@ def catalog_hash() -> str:
     return digest.hexdigest()
 
 
-def provenance(study: Study | QueueStudy, command: str | None) -> dict[str, Any]:
+def provenance(study: Results[Any], command: str | None) -> dict[str, Any]:
     """Return seed, versions, catalog hash, command, machine and time."""
     return {
         "seed": study.scenario.monte_carlo.seed,
@@ -68,7 +67,7 @@ def check_free(folder: Path) -> None:
         raise UserError(f"{folder}: the folder {parent} is not writable")
 
 
-def save_study(study: Study | QueueStudy, folder: Path, command: str | None) -> Path:
+def save_study(study: Results[Any], folder: Path, command: str | None) -> Path:
     """Write scenario.yaml, trials.parquet, the study's other tables, summary.json and provenance.json; and its trace."""
     check_free(folder)
     partial = folder.absolute().parent / f".{folder.name}.partial-{os.getpid()}"

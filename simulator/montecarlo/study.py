@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from simulator.errors import UserError
+from simulator.montecarlo.results import Results
 from simulator.montecarlo.statistics import describe, share_with_interval
 from simulator.montecarlo.trials import Trials
 from simulator.performance import longest
@@ -21,34 +21,15 @@ if TYPE_CHECKING:
 US_HOME_YEAR_J = 10_791 * 3.6e6
 
 
-class Study:
-    """Results of a scenario: rows of trials, and what is derived from them.
-
-    Attributes
-    ----------
-    scenario : Scenario
-    rows : list of dict
-        One a trial, in order; SI, names with units.
-    interrupted : bool
-        Stopped before all trials were run.
-    """
+class Study(Results[Scenario]):
+    """Results of a scenario: rows of trials, and what is derived from them."""
 
     def __init__(self, scenario: Scenario, trials: Trials, rows: list[dict[str, float]], *,
                  interrupted: bool = False) -> None:
-        self.scenario, self.rows, self.interrupted = scenario, rows, interrupted
+        super().__init__(scenario, rows, interrupted=interrupted)
         self._trials = trials
         self.estimates = trials.central.estimates
         self.plan = trials.central
-
-    def column(self, name: str) -> np.ndarray:
-        """Return one result of all trials, shape (trials,)."""
-        return np.array([row[name] for row in self.rows])
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return one row a trial, columns with units."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows)
 
     def summary(self) -> dict[str, Any]:
         """Return means, quantiles and chances, in SI, ready for JSON; raise UserError where no trial finished."""
@@ -61,11 +42,7 @@ class Study:
         columns = [name for name in self.rows[0] if name != "trial"]
         estimate = longest(self.estimates)
         return {
-            "name": self.scenario.name,
-            "trials": len(self.rows),
-            "trials_asked": self.scenario.monte_carlo.trials,
-            "interrupted": self.interrupted,
-            "seed": self.scenario.monte_carlo.seed,
+            **self.heading(),
             "results": {name: describe(self.column(name)) for name in columns},
             "goals": self.goals(),
             "equivalents": {"us_home_years": describe(self.column("energy_j") / US_HOME_YEAR_J)},
@@ -115,12 +92,6 @@ class Study:
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return what is saved beside the trials, by name of the file."""
         return {"timeline": self.timelines()}
-
-    def save(self, folder: str | Path, command: str | None = None) -> Path:
-        """Write the results folder, atomically; return its path. Raises UserError if it exists or cannot be written."""
-        from simulator.montecarlo.storage import save_study
-
-        return save_study(self, Path(folder), command)
 
     def _repr_html_(self) -> str:
         from simulator.montecarlo.tables import headline

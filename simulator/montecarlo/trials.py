@@ -8,6 +8,7 @@ from typing import TypeVar
 from simulator.cluster import RunPlan, TrialResult, plan_run, reprice, run_trial
 from simulator.fields import Distribution, Record, map_distributions
 from simulator.montecarlo.intervals import best_interval_s, with_interval
+from simulator.montecarlo.results import numbered
 from simulator.montecarlo.streams import stream
 from simulator.scenario import Scenario
 
@@ -59,5 +60,5 @@ class Trials:
         """Run one trial; its row starts with the trial's number and ends with the values drawn."""
         plan, drawn = self.plan(trial)
         result = run_trial(plan, partial(stream, self.scenario.monte_carlo.seed, trial), keep_intervals=keep_intervals)
-        result.row = {"trial": trial, **result.row, **{f"input {path}": value for path, value in drawn.items()}}
+        result.row = numbered(trial, result.row, drawn)
         return result

@@ -18,7 +18,6 @@ from kernels.nodes import (
     WARM,
     WORKING,
     Nodes,
-    add_spare,
     fill,
     lose,
     next_return_s,
@@ -26,19 +25,7 @@ from kernels.nodes import (
     take_returns,
     tick,
 )
-
-
-def fleet(job: int, hot: int = 0, warm: int = 0, cold: int = 0, crew: int = 0) -> Nodes:
-    n = job + hot + warm + cold
-    nodes = Nodes(np.zeros(n, dtype=np.int8), np.zeros(n, dtype=np.int64), np.zeros((4, n), dtype=np.int64),
-                  np.zeros(5, dtype=np.int64), np.zeros(n), np.zeros(n, dtype=np.int64), np.zeros(crew),
-                  np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int8), np.zeros(2))
-    node = job
-    for kind, count in ((HOT, hot), (WARM, warm), (COLD, cold)):
-        for _ in range(count):
-            add_spare(nodes, node, kind)
-            node += 1
-    return nodes
+from tests.kernels.packs_of_runs import fleet
 
 
 def assert_consistent(nodes: Nodes, job: int) -> None:
