@@ -91,7 +91,8 @@ def run_study(scenario: Scenario, *, workers: int = 1, progress: Progress | None
         if progress is not None:
             progress(chunk)
 
-    interrupted = run_trials(_rows, scenario, scenario.monte_carlo.trials, workers, keep,
+    # Processes get the interval that was searched here, and do not search again.
+    interrupted = run_trials(_rows, trials.settled, scenario.monte_carlo.trials, workers, keep,
                              run=lambda trial: trials.run(trial).row)
     rows.sort(key=lambda row: row["trial"])
     return Study(scenario, trials, rows, interrupted=interrupted)

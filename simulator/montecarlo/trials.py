@@ -34,15 +34,18 @@ def draw_inputs(scenario: R, seed: int, trial: int, only: frozenset[str] | None 
 
 
 class Trials:
-    """Runs trials of one scenario; keeps what does not change between them."""
+    """Runs trials of one scenario; keeps what does not change between them.
+
+    `settled` is the scenario with the interval that a search found, where one was asked for.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.uncertain = scenario.uncertain()
-        self._simulated = scenario
+        self.settled = scenario
         if scenario.checkpoint.interval_s == "simulated":
-            self._simulated = with_interval(scenario, best_interval_s(scenario))
-        self.central = plan_run(self._simulated.central())
+            self.settled = with_interval(scenario, best_interval_s(scenario))
+        self.central = plan_run(self.settled.central())
         self._parts = frozenset(path.split(".")[0] for path in self.uncertain)
         self._steps_change = bool(self._parts & set(_STEP_PARTS))
         self._prices_only = self._parts <= set(_PRICE_PARTS)
@@ -51,7 +54,7 @@ class Trials:
         """Return the plan of a trial, and the values drawn by path."""
         if not self.uncertain:
             return self.central, {}
-        realised, drawn = draw_inputs(self._simulated, self.scenario.monte_carlo.seed, trial, self._parts)
+        realised, drawn = draw_inputs(self.settled, self.scenario.monte_carlo.seed, trial, self._parts)
         if self._prices_only:
             return reprice(self.central, realised), drawn
         return plan_run(realised, None if self._steps_change else self.central.estimates), drawn
