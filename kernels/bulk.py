@@ -10,13 +10,13 @@ from kernels._jit import kernel
 from kernels.memory import memory_bytes
 from kernels.packs import Device, Layout, Network, Recipe
 from kernels.pipeline import microbatch_count
-from kernels.power import PowerModel, step_energy
+from kernels.power import PhasePower, step_energy
 from kernels.step import step_time
 from kernels.transformer import Architecture
 
 
 @kernel
-def price_layouts(a: Architecture, d: Device, net: Network, r: Recipe, p: PowerModel, layouts: np.ndarray,
+def price_layouts(a: Architecture, d: Device, net: Network, r: Recipe, p: PhasePower, layouts: np.ndarray,
                   capacity_bytes: float, times_s: np.ndarray, energies_j: np.ndarray, memories_bytes: np.ndarray) -> None:
     """Write step time, energy and memory of each layout; the first two are infinite where it needs over `capacity_bytes`.
 

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from simulator.errors import unknown_name
+from simulator.errors import nearest, unknown_name
 from simulator.units import KINDS, QuantityError, format_quantity, parse_quantity, shorten
 
 # Name of a distribution -> what its parameters are, in order; the last of lognormal is a pure ratio.
@@ -178,6 +178,35 @@ class Quantity:
         spread = {"type": "object", "maxProperties": 1, "properties": {name: {} for name in DISTRIBUTIONS},
                   "additionalProperties": False}
         return {"anyOf": [scalar, spread], "description": text}
+
+
+class QuantityOrName(Quantity):
+    """A quantity, or one of a few names (`interval: auto`): one validator, so one message."""
+
+    def __init__(self, kind: str, names: tuple[str, ...], *, above: bool = False) -> None:
+        super().__init__(kind, above=above)
+        self.names = names
+
+    def read(self, value: Any) -> Any:
+        """Return the name, or the SI value."""
+        if not isinstance(value, str):
+            return super().read(value)
+        if value in self.names:
+            return value
+        if value[:1].isalpha():
+            guess = nearest(value, self.names)
+            hint = f"; did you mean {guess!r}?" if guess else ""
+            raise QuantityError(f"found {shorten(value)}; allowed: {', '.join(self.names)} or a quantity such as "
+                                f"{KINDS[self.kind][1]!r}{hint}")
+        return super().read(value)
+
+    def write(self, value: Any) -> Any:
+        """Return what a file writes."""
+        return value if isinstance(value, str) else super().write(value)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        text = super().__get_pydantic_json_schema__(schema, handler)
+        return {**text, "description": f"{', '.join(self.names)}; or {text['description']}"}
 
 
 class ShareOrSwitch(Quantity):

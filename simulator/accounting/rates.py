@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.power import phase_power_w
 from simulator.accounting.ledger import State
 from simulator.catalog.records import AcceleratorRecord
 from simulator.errors import UserError
 from simulator.performance import StepEstimate
-from simulator.performance.hardware import needed, power_model
+from simulator.performance.hardware import needed, phase_power
 from simulator.scenario import Scenario
 
 ACCELERATOR_POWER = ("compute", "communication", "idle")
@@ -83,14 +82,14 @@ def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], peak_flop
 
 def _accelerator_power(accelerator: AcceleratorRecord, estimates: tuple[StepEstimate, ...]) -> np.ndarray:
     """Return watts of one accelerator, shape (3, states, stretches)."""
-    model = power_model(accelerator)
-    waiting_w = float(phase_power_w(model, model.bubble))
+    watts = phase_power(accelerator)
+    waiting_w = watts.stall_w
     power = np.zeros((len(ACCELERATOR_POWER), len(State), len(estimates)))
     power[2, State.CHECKPOINT_STALL] = waiting_w
     power[2, State.DETECT] = waiting_w  # ranks spin in a collective until the failure is known
-    power[2, State.RESTART] = model.idle_w
-    power[2, State.WAIT_FOR_SPARES] = model.idle_w
-    power[2, State.MAINTENANCE] = model.idle_w
+    power[2, State.RESTART] = watts.idle_w
+    power[2, State.WAIT_FOR_SPARES] = watts.idle_w
+    power[2, State.MAINTENANCE] = watts.idle_w
     power[2, State.NETWORK_STALL] = waiting_w
     for stretch, e in enumerate(estimates):
         behind_s = e.step_time_s - e.step.time_s  # waiting for the slowest

@@ -16,7 +16,7 @@ from kernels.step import step_time
 from kernels.stragglers import slowdown
 from kernels.transformer import Architecture
 from simulator.errors import UserError
-from simulator.performance.hardware import device, generation, knows_power, needed, network, peak_flops_per_s, power_model
+from simulator.performance.hardware import device, generation, knows_power, needed, network, peak_flops_per_s, phase_power
 from simulator.scenario import Layout, Scenario
 from simulator.workload import StepBatch, architecture, recipe_pack, step_batches
 
@@ -166,7 +166,7 @@ def _estimate(scenario: Scenario, layout: Layout, pack: LayoutPack, batch: StepB
     cluster = scenario.cluster
     energy = StepEnergy(math.nan, math.nan, math.nan)
     if knows_power(cluster.accelerator):
-        energy = StepEnergy(*step_energy(power_model(cluster.accelerator), step))
+        energy = StepEnergy(*step_energy(phase_power(cluster.accelerator), step))
     peak = peak_flops_per_s(cluster.accelerator, mfu_precision(scenario.training.precision))
     if pack.data * pack.tensor * pack.pipeline * pack.context != cluster.accelerators:
         raise UserError(f"training.layout: uses {pack.data * pack.tensor * pack.pipeline * pack.context:.0f} accelerators; "

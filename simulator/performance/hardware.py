@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernels.packs import Device, Network
-from kernels.power import PowerModel
+from kernels.power import PhasePower, PowerModel, phase_powers
 from simulator import catalog
 from simulator.catalog.records import AcceleratorRecord, FabricRecord, GenerationRecord, SoftwareEra
 from simulator.errors import UserError
@@ -112,14 +112,14 @@ def knows_power(accelerator: AcceleratorRecord) -> bool:
     return accelerator.tdp_w is not None and accelerator.idle_power_w is not None
 
 
-def power_model(accelerator: AcceleratorRecord) -> PowerModel:
-    """Return power by phase of one accelerator."""
+def phase_power(accelerator: AcceleratorRecord) -> PhasePower:
+    """Return watts of one accelerator in every phase."""
     g = generation(accelerator)
-    return PowerModel(
+    return PhasePower(*phase_powers(PowerModel(
         idle_w=needed(accelerator, "idle_power_w"),
         limit_w=needed(accelerator, "tdp_w"),
         gemm=g.gemm_power,
         memory=g.memory_power,
         communication=g.communication_power,
         bubble=g.bubble_power,
-    )
+    )))

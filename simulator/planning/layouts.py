@@ -12,7 +12,7 @@ from kernels.packs import Step
 from simulator.accounting.rates import prices
 from simulator.errors import UserError
 from simulator.performance.estimate import PHASES, layout_pack, packs, price
-from simulator.performance.hardware import knows_power, needed, power_model
+from simulator.performance.hardware import knows_power, needed, phase_power
 from simulator.performance.search import Candidates, choose_layout, layout_of, main_batch, recomputing, search
 from simulator.scenario import Layout, Scenario
 
@@ -108,7 +108,7 @@ def _energies_j(scenario: Scenario, found: Candidates) -> np.ndarray:
     """Return joules of a step of the whole job at the meter: accelerators, hosts and network, times PUE."""
     cluster, accelerator = scenario.cluster, scenario.cluster.accelerator
     if not knows_power(accelerator):
-        power_model(accelerator)  # raises, and says which value is missing
+        phase_power(accelerator)  # raises, and says which value is missing
     pue = scenario.facility.effective_pue
     if pue is None:
         raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")

@@ -1,18 +1,16 @@
 """Scenario files: YAML in, a validated immutable `Scenario` in SI out, or one clear `UserError`."""
 
+from simulator.scenario.facility import Facility
 from simulator.scenario.loading import load_file, load_scenario, queue_from_mapping, scenario_from_mapping
 from simulator.scenario.models import (
     Checkpoint,
     Cluster,
-    Facility,
     Goals,
     MonteCarlo,
-    Owned,
-    Pricing,
-    Rental,
     Scenario,
     Variation,
 )
+from simulator.scenario.pricing import Owned, Pricing, Rental
 from simulator.scenario.queueing import JobClass, QueueScenario
 from simulator.scenario.schema import json_schema, starter
 from simulator.scenario.training import OPERATORS, BatchPhase, Layout, Training

@@ -21,7 +21,8 @@ from simulator.fields import (
     Seconds,
 )
 from simulator.scenario.checks import FieldError, central
-from simulator.scenario.models import Cluster, MonteCarlo, Rental
+from simulator.scenario.models import Cluster, MonteCarlo
+from simulator.scenario.pricing import Rental
 
 
 class Scheduler(Record):

@@ -11,11 +11,11 @@ from kernels.bulk import price_layouts
 from kernels.memory import memory_bytes
 from kernels.packs import Layout, Recipe
 from kernels.pipeline import microbatch_count
-from kernels.power import PowerModel, step_energy
+from kernels.power import PhasePower, step_energy
 from kernels.step import step_time
 from tests.kernels.kernel_models import DEVICE, MODELS, NETWORK, layouts, names, recipes
 
-POWER = PowerModel(idle_w=70.0, limit_w=700.0, gemm=0.95, memory=0.6, communication=0.4, bubble=0.25)
+POWER = PhasePower(668.0, 640.0, 448.0, 322.0, 227.0, 220.0, 70.0)
 
 
 def test_a_row_holds_every_field_of_a_layout() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.packs import Step
-from kernels.power import PowerModel, phase_power_w, step_energy
+from kernels.power import PowerModel, phase_power_w, phase_powers, step_energy
 from tests.kernels.kernel_models import PHASES
 
 shares = st.floats(0.0, 1.0)
@@ -39,7 +39,7 @@ def test_energy_sums_power_over_phases(p: PowerModel, s: list[float]) -> None:
     activity |= dict.fromkeys(("bubble_s", "launch_s", "offload_s"), p.bubble)
     phases = dict(zip(PHASES, s, strict=True))
     joules = {name: (p.idle_w * (1 - activity[name]) + p.limit_w * activity[name]) * phases[name] for name in PHASES}
-    e = step_energy(p, step(phases))
+    e = step_energy(phase_powers(p), step(phases))
     kinds = [("gemm_s", "attention_s", "memory_s", "optimizer_s"),
              ("tensor_s", "context_s", "expert_s", "pipeline_s", "data_s"), ("bubble_s", "launch_s", "offload_s")]  # fmt: skip
     assert tuple(e) == pytest.approx([sum(joules[name] for name in kind) for kind in kinds], rel=1e-12, abs=1e-9)
@@ -49,6 +49,6 @@ def test_energy_sums_power_over_phases(p: PowerModel, s: list[float]) -> None:
 @given(models, st.lists(seconds, min_size=2 * len(PHASES), max_size=2 * len(PHASES)))
 def test_energy_is_additive(p: PowerModel, s: list[float]) -> None:
     halves = s[: len(PHASES)], s[len(PHASES) :]
-    first, second = (step_energy(p, step(dict(zip(PHASES, half, strict=True)))) for half in halves)
-    both = step_energy(p, step({name: x + y for name, x, y in zip(PHASES, *halves, strict=True)}))
+    first, second = (step_energy(phase_powers(p), step(dict(zip(PHASES, half, strict=True)))) for half in halves)
+    both = step_energy(phase_powers(p), step({name: x + y for name, x, y in zip(PHASES, *halves, strict=True)}))
     assert tuple(both) == pytest.approx(tuple(a + b for a, b in zip(first, second, strict=True)), rel=1e-12, abs=1e-9)
