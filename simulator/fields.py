@@ -209,6 +209,28 @@ class QuantityOrName(Quantity):
         return {**text, "description": f"{', '.join(self.names)}; or {text['description']}"}
 
 
+class QuantityOrTable(Quantity):
+    """A quantity, or a table of it by name (`{ampere: 1.66, default: 1.64}`), of which `default` covers the rest."""
+
+    def read(self, value: Any) -> Any:
+        """Return the SI value, or the table of SI values."""
+        if not isinstance(value, dict) or (len(value) == 1 and next(iter(value)) in DISTRIBUTIONS):
+            return super().read(value)
+        if "default" not in value:
+            raise QuantityError(f"found {shorten(value)}; allowed: a table with an entry 'default'")
+        return {str(name): super(QuantityOrTable, self).read(item) for name, item in value.items()}
+
+    def write(self, value: Any) -> Any:
+        """Return what a file writes."""
+        if isinstance(value, dict):
+            return {name: super(QuantityOrTable, self).write(item) for name, item in value.items()}
+        return super().write(value)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        text = super().__get_pydantic_json_schema__(schema, handler)
+        return {"anyOf": [*text["anyOf"][:1], {"type": "object"}], "description": f"{text['description']}; or a table by name"}
+
+
 class ShareOrSwitch(Quantity):
     """A share from 0 to 1, for which a file may also write `false` (0) or `true` (1)."""
 
@@ -234,15 +256,22 @@ RandomRatio = Annotated[Any, Quantity("ratio", aleatory=True)]
 PositiveSeconds = Annotated[float, Quantity("time", above=True)]
 Watts = Annotated[float, Quantity("power")]
 Bytes = Annotated[float, Quantity("bytes", above=True)]
-BytesPerSecond = Annotated[float, Quantity("bandwidth", above=True)]
-FlopsPerSecond = Annotated[float, Quantity("flop_rate", above=True)]
+BytesDegC = Annotated[float, Quantity("temperature", low=-90.0, high=60.0)]
+PerSecond = Annotated[float, Quantity("bandwidth", above=True)]
+FlopsDegC = Annotated[float, Quantity("temperature", low=-90.0, high=60.0)]
+PerSecond = Annotated[float, Quantity("flop_rate", above=True)]
 Usd = Annotated[float, Quantity("money")]
 UsdPerAcceleratorSecond = Annotated[float, Quantity("money_per_accelerator_time")]
 UsdPerJoule = Annotated[float, Quantity("money_per_energy", low=-math.inf)]  # prices can be negative
+UsdPerWattSecond = Annotated[float, Quantity("money_per_power_time")]
 UsdPerByteSecond = Annotated[float, Quantity("money_per_bytes_time")]
+UsdPerByte = Annotated[float, Quantity("money_per_bytes")]
+UsdPerSecond = Annotated[float, Quantity("money_per_time")]
+UsdPerWattSecond = Annotated[float, Quantity("money_per_power_time")]
 KgCo2e = Annotated[float, Quantity("carbon_mass")]
 KgCo2ePerJoule = Annotated[float, Quantity("carbon_per_energy")]
 LitresPerJoule = Annotated[float, Quantity("volume_per_energy")]
+DegC = Annotated[float, Quantity("temperature", low=-90.0, high=60.0)]
 PerSecond = Annotated[float, Quantity("rate")]
 Count = Annotated[int, Quantity("count", low=1, high=1e18, whole=True)]
 CountOrZero = Annotated[int, Quantity("count", high=1e18, whole=True)]
@@ -252,8 +281,8 @@ Share = Annotated[float, Quantity("ratio", high=1.0)]
 ShareOrBool = Annotated[float, ShareOrSwitch()]
 RatioFromOne = Annotated[float, Quantity("ratio", low=1.0)]
 
-_SUFFIXES = ("_usd_per_accelerator_s", "_usd_per_byte_s", "_usd_per_j", "_kgco2e_per_j", "_l_per_j", "_bytes_per_s",
-             "_flops_per_s", "_kgco2e", "_bytes", "_per_s", "_usd", "_s", "_w", "_")
+_SUFFIXES = ("_usd_per_accelerator_s", "_usd_per_byte_s", "_usd_per_w_s", "_usd_per_j", "_kgco2e_per_j", "_l_per_j",
+             "_bytes_per_s", "_flops_per_s", "_kgco2e", "_bytes", "_per_s", "_usd", "_degc", "_s", "_w", "_")
 
 
 @cache

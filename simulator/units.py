@@ -27,11 +27,16 @@ KINDS: dict[str, tuple[str, str]] = {
     "money_per_accelerator_time": ("USD/s", "2.5 USD/h"),
     "money_per_energy": ("USD/J", "0.07 USD/kWh"),
     "money_per_bytes_time": ("USD/(B*s)", "0.02 USD/GB/month"),
+    "money_per_bytes": ("USD/B", "0.09 USD/GB"),
+    "money_per_time": ("USD/s", "3 M USD/year"),
+    "money_per_power_time": ("USD/(W*s)", "150 USD/kW/month"),
+    "money_per_power_time": ("USD/(W*s)", "15 USD/kW/month"),
     "carbon_mass": ("kgCO2e", "150 kgCO2e"),
     "carbon_per_energy": ("kgCO2e/J", "370 gCO2e/kWh"),
     "volume_per_energy": ("L/J", "0.2 L/kWh"),
     "count": ("", "16384"),
     "ratio": ("", "1.1"),
+    "temperature": ("degC", "18 degC"),  # the one unit that is not SI: nobody states the weather in kelvins
     "rate": ("1/s", "3.8 per 1000 days"),
 }
 
@@ -39,7 +44,9 @@ _PREFIX = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12, "P": 1e1
 # Scaled counts: "15.6 T tokens", "120 M USD", "4 M". pint knows no magnitude words, so they are folded here.
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _SCALED = re.compile(rf"^\s*([-+]?{_NUMBER})\s*([kKMGBTPE])?\s*(tokens?|USD|nodes?|accelerators?|GPUs?)?\s*$")
+_SCALED_USD = re.compile(rf"^\s*([-+]?{_NUMBER})\s*([kKMGBT])\s+USD\s*(/.*)$")
 _RATE_PER = re.compile(rf"^\s*([-+]?{_NUMBER})\s*per\s+({_NUMBER})?\s*([A-Za-z]+)\s*$")
+_TEMPERATURE = re.compile(rf"^\s*([-+]?{_NUMBER})\s*(degC|°C|degF|°F|K)\s*$")
 _RATIO = re.compile(rf"^\s*({_NUMBER})\s*:\s*({_NUMBER})\s*$")
 # One number, then a unit: no sums, no second factor ("1.2.3 GB", "5 s + 3 min"), no powers.
 _UNIT = r"(?:1\s*/|[/A-Za-zµ%(])(?:[^-+^*]|\*(?!\s*[*\d]))*"
@@ -120,10 +127,17 @@ def _parse_text(text: str, kind: str) -> float:
         word = (match[3] or "").rstrip("s")
         if (word == "USD") == (kind == "money"):
             return float(match[1]) * _PREFIX.get(match[2] or "", 1.0)
+    if kind == "temperature":
+        if not (match := _TEMPERATURE.match(text)):
+            raise wrong
+        number, scale = float(match[1]), match[2][-1]
+        return number if scale == "C" else number - 273.15 if scale == "K" else (number - 32.0) / 1.8
     if kind == "ratio" and (match := _RATIO.match(text)) and float(match[2]) > 0:
         return float(match[1]) / float(match[2])
     if kind == "rate" and (match := _RATE_PER.match(text)) and float(match[2] or 1) > 0:
         text = f"{float(match[1]) / float(match[2] or 1)} / {match[3]}"
+    if kind.startswith("money_per") and (match := _SCALED_USD.match(text)):
+        text = f"{float(match[1]) * _PREFIX[match[2]]!r} USD{match[3]}"
     if not _NUMBER_AND_UNIT.match(text):
         raise wrong
     try:
