@@ -29,7 +29,6 @@ KINDS: dict[str, tuple[str, str]] = {
     "money_per_bytes_time": ("USD/(B*s)", "0.02 USD/GB/month"),
     "money_per_bytes": ("USD/B", "0.09 USD/GB"),
     "money_per_time": ("USD/s", "3 M USD/year"),
-    "money_per_power_time": ("USD/(W*s)", "150 USD/kW/month"),
     "money_per_power_time": ("USD/(W*s)", "15 USD/kW/month"),
     "carbon_mass": ("kgCO2e", "150 kgCO2e"),
     "carbon_per_energy": ("kgCO2e/J", "370 gCO2e/kWh"),
