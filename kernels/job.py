@@ -15,8 +15,8 @@ from kernels._jit import bare
 from kernels.progress import advance, work_s
 
 # Rows of `seconds`; `simulator.accounting.ledger.State` has the same order. WORK is productive and lost work together.
-WORK, STALL, SLOWDOWN, LOST, DETECT, WAIT, RESTART, DEGRADED, REDUCED, MAINTENANCE, NETWORK = range(11)
-STATES = 11
+WORK, STALL, SLOWDOWN, LOST, DETECT, WAIT, RESTART, DEGRADED, REDUCED, MAINTENANCE, NETWORK, CURTAILED = range(12)
+STATES = 12
 # Places in `state`.
 (NOW, STEP, SINCE, DURABLE, PENDING, PERSIST_LEFT, BASE, PHASE, DETECT_END, READY, RESTART_S, LACKING, STORAGE_UNTIL,
  CHECKPOINTS, WAITS, GONE, SWAP, FROM_STORAGE, CAUSE, STALL_DONE) = range(20)

@@ -74,7 +74,10 @@ from kernels.job import (
     save_now,
     stretch_of,
 )
+from kernels.meter import Meter, record
 from kernels.nodes import MISSING, Nodes, fill, next_return_s, take_returns
+
+METERED_S = 21600.0  # a metered run pauses so often, as bins take the mean of what lies between
 
 
 class Slow(NamedTuple):
@@ -91,10 +94,13 @@ class Slow(NamedTuple):
 
 
 class Log(NamedTuple):
-    """Intervals of a timeline, where one is wanted: start, end, row of `seconds`, stretch, component."""
+    """What a run writes down beside its sums: intervals of a timeline (start, end, row of `seconds`, stretch, component), and
+    joules by the hour.
+    """
 
     rows: np.ndarray  # (m, 5); m = 0: none
     used: np.ndarray  # (1,)
+    meter: Meter
 
 
 @bare
@@ -300,6 +306,7 @@ def _recover(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.
         to_s = min(next_s, max(change_s, now_s), until_s)
         _book_down(job, state, seconds, to_s, waits, log)
         state[NOW] = to_s
+        record(log.meter, seconds, to_s, nodes.hot_node_s)
         if to_s >= end_s:
             state[PHASE] = RUNNING
             state[GONE] = state[SWAP] = 0.0
@@ -351,6 +358,7 @@ def run_job(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
         Written, where a timeline is wanted.
     """
     while state[NOW] < until_s:
+        record(log.meter, seconds, state[NOW], nodes.hot_node_s)
         if state[PHASE] == STOPPED:
             go_down(job, h, nodes, luck, s, state, Strike(-1, PLANNED, 0), np.inf, True)
         if state[PHASE] == DOWN:
@@ -360,6 +368,8 @@ def run_job(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
             continue
         factor = _slowest(s, state[NOW])
         stop_s = min(until_s, _next_change_s(s))
+        if log.meter.edges_s.size > 0:
+            stop_s = min(stop_s, state[NOW] + METERED_S)
         if state[NOW] < state[STORAGE_UNTIL]:
             stop_s = min(stop_s, state[STORAGE_UNTIL])
         if state[LACKING] > 0.0:
@@ -381,11 +391,14 @@ def run_job(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
         start_s, before = state[NOW], state[STEP]
         if run_on(job, state, seconds, scaled_s, every, factor, to_s):
             note(log, start_s, state[NOW], 0.0, float(stretch_of(job, before)), -1.0)
+            record(log.meter, seconds, state[NOW], nodes.hot_node_s)
             return True
         state[NOW] = to_s
         note(log, start_s, to_s, 0.0, float(stretch_of(job, before)), float(strike.component))
         if strike.component >= 0:
+            record(log.meter, seconds, state[NOW], nodes.hot_node_s)
             _struck(job, h, nodes, luck, s, state, seconds, strike, until_s, log)
+    record(log.meter, seconds, state[NOW], nodes.hot_node_s)
     return False
 
 

@@ -19,6 +19,7 @@ class State(IntEnum):
     REDUCED = 8  # added to steps by replicas left out
     MAINTENANCE = 9  # planned pauses
     NETWORK_STALL = 10  # stalled by a network that flaps
+    CURTAILED = 11  # paused for the price, the carbon or the power of an hour
 
 
 STATES = tuple(state.name.lower() for state in State)

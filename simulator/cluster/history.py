@@ -8,6 +8,7 @@ import numpy as np
 
 from kernels.events import Luck, start_clocks
 from kernels.job import STATE, STATES, STEP, close
+from kernels.meter import make_meter
 from kernels.nodes import COLD, HOT, OUT, WARM, Nodes
 from kernels.run import Log, Slow
 from simulator.cluster.plan import RunPlan
@@ -36,7 +37,8 @@ class History:
         self.luck = Luck(*(stream(purpose) for purpose in PURPOSES))
         self.slow = Slow(np.zeros((_SLOW_AT_ONCE, 4)), np.zeros((_HIDDEN_AT_ONCE, 4)), np.zeros(2, dtype=np.int64),
                          plan.evict_after_s, plan.per_node_s)
-        self.log = Log(np.zeros((log_rows, 5)), np.zeros(1, dtype=np.int64))
+        self.log = Log(np.zeros((log_rows, 5)), np.zeros(1, dtype=np.int64),
+                       make_meter(np.empty(0), np.zeros((1, STATES, plan.job.step_s.size))))
         self.nodes = _nodes(plan)
         count = len(plan.components)
         self.hazards = plan.hazards._replace(

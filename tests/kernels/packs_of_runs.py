@@ -9,6 +9,7 @@ import numpy as np
 from kernels.draws import CONSTANT, EXPONENTIAL
 from kernels.events import Hazards, Luck, start_clocks
 from kernels.job import STATE, STATES, Job
+from kernels.meter import make_meter
 from kernels.nodes import COLD, HOT, WARM, Nodes, add_spare
 from kernels.run import Log, Slow, run_job
 
@@ -83,7 +84,7 @@ class Run:
         self.slow = Slow(np.zeros((32, 4)), np.zeros((16, 4)), np.zeros(2, dtype=np.int64), evict_after_s, 0.0)
         self.state, self.seconds = np.zeros(STATE), np.zeros((STATES, stretches))
         self.scaled_s, self.every = np.empty(stretches), np.empty(stretches)
-        self.log = Log(np.zeros((log, 5)), np.zeros(1, dtype=np.int64))
+        self.log = Log(np.zeros((log, 5)), np.zeros(1, dtype=np.int64), make_meter(np.empty(0), np.zeros((1, STATES, stretches))))
         start_clocks(h, self.luck.when)
 
     def to(self, until_s: float) -> bool:
