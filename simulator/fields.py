@@ -278,8 +278,9 @@ Share = Annotated[float, Quantity("ratio", high=1.0)]
 ShareOrBool = Annotated[float, ShareOrSwitch()]
 RatioFromOne = Annotated[float, Quantity("ratio", low=1.0)]
 
-_SUFFIXES = ("_usd_per_accelerator_s", "_usd_per_byte_s", "_usd_per_w_s", "_usd_per_j", "_kgco2e_per_j", "_l_per_j",
-             "_bytes_per_s", "_flops_per_s", "_kgco2e", "_bytes", "_per_s", "_usd", "_degc", "_s", "_w", "_")
+_SUFFIXES = ("_usd_per_accelerator_s", "_usd_per_byte_s", "_usd_per_byte", "_usd_per_w_s", "_usd_per_s", "_usd_per_j",
+             "_kgco2e_per_j", "_l_per_j", "_bytes_per_s", "_flops_per_s", "_kgco2e", "_bytes", "_per_s", "_usd", "_degc", "_s",
+             "_w", "_")
 
 
 @cache
