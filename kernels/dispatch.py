@@ -1,8 +1,8 @@
 """From IT energy to the meter, bin by bin: cooling, distribution, what is made on site, battery, generator, grid; their dollars,
 carbon and water.
 
-One bin is a stretch of time in which no series changes. Balance in each: IT + cooling + distribution + battery = grid + solar +
-wind + generator. Battery is what is charged less what comes back; solar and wind are what is used here, what is sent out is apart.
+One bin is a stretch of time in which no series changes. In each, IT + cooling + distribution + battery = grid + solar + wind +
+generator. Battery is what is charged less what comes back; solar and wind are what is used here, what is sent out is apart.
 """
 
 from __future__ import annotations
