@@ -1,4 +1,4 @@
-"""What the catalog holds: models, accelerators, generations, fabrics, sites and failure profiles.
+"""What the catalog holds: models, accelerators, generations, fabrics, sites, failure profiles; money in `pricing`.
 
 Every record carries `sources`: `default` for what is not named, else by file key. A value that no source gives is
 absent, and whoever needs it says so.
@@ -6,6 +6,7 @@ absent, and whoever needs it says so.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -126,6 +127,7 @@ class AcceleratorRecord(Sourced):
     idle_power_w: Watts | None = None
     host_power_w: Watts | None = Field(default=None, description="rest of a node under training load, per node")
     price_usd: Usd | None = Field(default=None, description="purchase price of one accelerator")
+    released: date | None = Field(default=None, description="when it shipped; absent: the middle of `year`")
     on_demand_usd_per_accelerator_s: UsdPerAcceleratorSecond | None = None
     reserved_1y_usd_per_accelerator_s: UsdPerAcceleratorSecond | None = None
     reserved_3y_usd_per_accelerator_s: UsdPerAcceleratorSecond | None = None
