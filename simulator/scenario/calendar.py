@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
+from itertools import pairwise
 from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -70,6 +71,33 @@ def _read_zone(value: Any) -> str:
     return value
 
 
+class WallDate(NamedTuple):
+    """Parts of wall-clock times, integers, shape (n,): `day` counts from 1970-01-01, `year_day` from 0, Monday is 0."""
+
+    year: np.ndarray
+    month: np.ndarray
+    day: np.ndarray
+    year_day: np.ndarray
+    week_day: np.ndarray
+    hour: np.ndarray
+
+
+def wall_dates(wall_s: np.ndarray) -> WallDate:
+    """Return the calendar's parts of wall-clock times; months from 1."""
+    whole = np.floor(wall_s).astype(np.int64)
+    days = whole // DAY_S
+    dates = days.astype("datetime64[D]")
+    months, years = dates.astype("datetime64[M]"), dates.astype("datetime64[Y]")
+    first = years.astype("datetime64[D]").astype(np.int64)
+    return WallDate(years.astype(np.int64) + 1970, months.astype(np.int64) % 12 + 1, days, days - first, (days + 3) % 7,
+                    whole // HOUR_S % 24)
+
+
+def year_start_s(year: int) -> int:
+    """Return the wall-clock time at which a year begins, s."""
+    return (date(year, 1, 1) - _EPOCH.date()).days * DAY_S
+
+
 class Offsets(NamedTuple):
     """Offsets of a zone from UTC over a stretch of time: `offset_s[i]` from `utc_s[i]` on, integers, shape (n,)."""
 
@@ -102,14 +130,15 @@ def offsets(zone_name: str, from_day: int, to_day: int) -> Offsets:
     zone = ZoneInfo(zone_name)
     samples = list(range(from_day * DAY_S, to_day * DAY_S + 1, _SAMPLE_S))
     starts, found = [samples[0]], [_offset(zone, samples[0])]
-    for low, high in zip(samples, samples[1:], strict=False):
-        after = _offset(zone, high)
-        if after != found[-1]:
-            while high - low > 1:  # the change lies in (low, high]
+    for before, after in pairwise(samples):
+        offset = _offset(zone, after)
+        if offset != found[-1]:
+            low, high = before, after  # the change lies above low, at most at high
+            while high - low > 1:
                 middle = (low + high) // 2
                 low, high = (middle, high) if _offset(zone, middle) == found[-1] else (low, middle)
             starts.append(high)
-            found.append(after)
+            found.append(offset)
     return Offsets(np.array(starts), np.array(found))
 
 
@@ -156,3 +185,24 @@ class Calendar(Record):
     def offsets(self, from_utc_s: float, to_utc_s: float) -> Offsets:
         """Return the zone's offsets from UTC over a stretch of time, with more than a day to spare on both sides."""
         return offsets(self.time_zone, int(from_utc_s // DAY_S) - 2, int(to_utc_s // DAY_S) + 3)
+
+    def clock_hours(self, from_utc_s: float, to_utc_s: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the start of every stretch within one hour of the local clock: UTC and wall-clock s, each of shape (n,).
+
+        The first is `from_utc_s` itself. A change of the clock starts a new stretch, so an hour that comes twice is two of them.
+        """
+        zone = self.offsets(from_utc_s, to_utc_s)
+        found = [np.array([from_utc_s])]
+        for i, start in enumerate(zone.utc_s):
+            low = max(float(start), from_utc_s)
+            high = min(float(zone.utc_s[i + 1]), to_utc_s) if i + 1 < zone.utc_s.size else to_utc_s
+            if low < high:
+                offset = zone.offset_s[i]
+                first = -(-(low + offset) // HOUR_S) * HOUR_S - offset
+                found.append(np.concatenate(([low], np.arange(first, high, HOUR_S))))
+        utc_s = np.unique(np.concatenate(found))
+        return utc_s, zone.to_wall(utc_s)
+
+    def standard_offset_s(self) -> int:
+        """Return the zone's offset from UTC without daylight saving: its smallest in the year after the start, s."""
+        return int(self.offsets(self.start_utc_s, self.start_utc_s + 366 * DAY_S).offset_s.min())
