@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simulator.accounting.capital import Holding, Terms, holding_of, terms_of
+from simulator.accounting.dollars import factor_of
 from simulator.accounting.ledger import State
 from simulator.catalog.records import AcceleratorRecord
 from simulator.errors import UserError
@@ -41,7 +43,8 @@ class Rates:
     carbon_kg_per_j: float | None
     embodied_kg_per_s: float | None
     water_l_per_j: float | None
-    capital_usd_per_accelerator_s: float
+    holding: Holding
+    terms: Terms
     energy_usd_per_j: float
     storage_usd_per_s: float
     straggler_factors: np.ndarray
@@ -57,7 +60,7 @@ def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], peak_flop
     if scenario.facility.effective_pue is None:
         raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
     site = scenario.facility.site
-    capital, energy = prices(scenario)
+    stored_bytes = checkpoint_bytes * KEPT_CHECKPOINTS + (scenario.pricing.dataset_bytes or 0.0)
     return Rates(
         accelerators=cluster.accelerators,
         spare_accelerators=(cluster.spares + cluster.warm_spares + cluster.cold_spares) * accelerator.accelerators_per_node,
@@ -70,9 +73,10 @@ def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], peak_flop
         carbon_kg_per_j=None if site is None else site.carbon_intensity_kgco2e_per_j,
         embodied_kg_per_s=None if accelerator.embodied_kgco2e is None else accelerator.embodied_kgco2e / EMBODIED_LIFE_S,
         water_l_per_j=None if site is None else site.water_l_per_j,
-        capital_usd_per_accelerator_s=capital,
-        energy_usd_per_j=energy,
-        storage_usd_per_s=scenario.pricing.storage_usd_per_byte_s * checkpoint_bytes * KEPT_CHECKPOINTS,
+        holding=holding_of(scenario),
+        terms=terms_of(scenario),
+        energy_usd_per_j=_electricity(scenario),
+        storage_usd_per_s=scenario.pricing.storage_usd_per_byte_s * stored_bytes,
         straggler_factors=np.array([e.straggler_factor for e in estimates]),
         model_flops_per_step=np.array([e.step.model_flops for e in estimates]) * cluster.accelerators,
         step_s=np.array([e.step_time_s for e in estimates]),
@@ -100,12 +104,11 @@ def _accelerator_power(accelerator: AcceleratorRecord, estimates: tuple[StepEsti
 
 
 def prices(scenario: Scenario) -> tuple[float, float]:
-    """Return USD per accelerator-second and USD per joule at the meter; rent includes electricity."""
-    pricing, accelerator = scenario.pricing, scenario.cluster.accelerator
-    if pricing.owned is None:
-        rental = pricing.rental
-        assert rental is not None
-        return rental.price_for(accelerator), 0.0
-    owned = pricing.owned
-    hardware = owned.price_for(accelerator) * owned.server_multiplier / (1.0 - owned.interconnect_share)
-    return hardware / owned.life_s, owned.electricity_for(scenario.facility.site)
+    """Return USD per accelerator-second and USD per joule at the meter, when the run begins; rent includes electricity."""
+    dollars = factor_of(scenario.pricing, scenario.year)
+    return sum(holding_of(scenario).usd_per_s().values()) * dollars, _electricity(scenario) * dollars
+
+
+def _electricity(scenario: Scenario) -> float:
+    owned = scenario.pricing.owned
+    return 0.0 if owned is None else owned.electricity_for(scenario.facility.site, scenario.year)

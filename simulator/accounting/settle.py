@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from simulator.accounting.capital import Held, holding_costs, total
 from simulator.accounting.ledger import STATES, State
 from simulator.accounting.rates import ACCELERATOR_POWER, Rates
 
@@ -51,7 +52,9 @@ def settle(periods: list[Period], spare_node_s: float) -> dict[str, float]:
     row["power_mean_w"] = row["energy_j"] / wall_s
     known = [row[k] for k in ("carbon_operational_kg", "carbon_embodied_kg") if row[k] == row[k]]
     row["carbon_kg"] = sum(known) if known else np.nan
-    row["cost_usd"] = sum(value for name, value in row.items() if name.startswith("cost_"))
+    row |= holding_costs([Held(time_by_category(seconds, r), r.accelerators, r.spare_accelerators, r.holding)
+                          for seconds, r in periods])
+    total(row, last.terms)
     return row
 
 
@@ -82,10 +85,6 @@ def _additive(seconds: np.ndarray, rates: Rates) -> dict[str, float]:
     row["carbon_embodied_kg"] = np.nan if rates.embodied_kg_per_s is None else rates.embodied_kg_per_s * held_s
     row["water_l"] = np.nan if rates.water_l_per_j is None else rates.water_l_per_j * it_j
 
-    usd_per_s = rates.capital_usd_per_accelerator_s * rates.accelerators
-    for name, value in times.items():
-        row[f"cost_{name.removeprefix('time_').removesuffix('_s')}_usd"] = usd_per_s * value
-    row["cost_spares_usd"] = rates.capital_usd_per_accelerator_s * rates.spare_accelerators * wall_s
     row["cost_electricity_usd"] = rates.energy_usd_per_j * row["energy_j"]
     row["cost_storage_usd"] = rates.storage_usd_per_s * wall_s
     return row

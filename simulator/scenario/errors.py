@@ -24,7 +24,7 @@ _RAW_KEYS: dict[Path, tuple[str, ...]] = {
     **{path: ("preset",) for path in CATALOG},
 }
 _KIND = {"models": "model", "accelerators": "accelerator", "fabrics": "fabric", "failures": "failure profile",
-         "sites": "site"}
+         "sites": "site", "pricing": "pricing preset"}
 _LACKING_CONTAINER = {"model_type", "model_attributes_type", "dict_type", "tuple_type", "list_type"}
 
 

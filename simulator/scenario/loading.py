@@ -23,7 +23,8 @@ from simulator.scenario.reading import MAX_DEPTH, Document, Mark, Path, parse_do
 # Keys of which a child that gives one side drops the other side of what it extends.
 _ALTERNATIVES: dict[Path, tuple[set[str], set[str]]] = {
     ("training",): ({"batch", "sequence"}, {"batch_schedule"}),
-    ("pricing",): ({"rental"}, {"owned"}),
+    ("pricing",): ({"rental"}, {"owned", "preset"}),
+    ("pricing", "rental"): ({"price", "term"}, {"parts"}),
 }
 _MAX_CHAIN = 10
 _INSIDE: Path = ("<record>",)  # a path without rules, for merges inside a catalog record

@@ -43,6 +43,7 @@ CATALOG: dict[tuple[str | int, ...], str] = {
     ("cluster", "fabric"): "fabrics",
     ("failures",): "failures",
     ("facility", "site"): "sites",
+    ("pricing",): "pricing",
 }
 DEFAULTS: dict[tuple[str | int, ...], str] = {
     ("cluster", "fabric"): "rail-optimised-fat-tree",

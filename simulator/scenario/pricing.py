@@ -1,52 +1,99 @@
-"""What a cluster costs to hold: rented by the hour, or bought and written off."""
+"""What a cluster costs to hold: rented by the hour, or bought and written off; and what is paid beside it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from simulator import catalog
+from simulator.catalog.pricing import OwnedTerms, PricingRecord
 from simulator.catalog.records import AcceleratorRecord, SiteRecord
-from simulator.errors import UserError
-from simulator.fields import PositiveSeconds, Quantity, QuantityOrName, RatioFromOne, Record, Usd, UsdPerByteSecond, UsdPerJoule
+from simulator.errors import UserError, unknown_name
+from simulator.fields import Bytes, Count, Distribution, QuantityOrName, Record, Seconds, Share, UsdPerByte, UsdPerByteSecond
 from simulator.scenario.checks import FieldError
+from simulator.units import shorten
 
 PriceName = Literal["on_demand", "reserved_1y", "reserved_3y", "spot"]
 PRICE_NAMES: tuple[PriceName, ...] = ("on_demand", "reserved_1y", "reserved_3y", "spot")
-_YEAR_S = 365.25 * 86400.0
+RentPrice = Annotated[float | PriceName, QuantityOrName("money_per_accelerator_time", PRICE_NAMES)]
+_SHARES_TOLERANCE = 1e-9
+
+
+def _price_usd_per_s(price: float | PriceName, accelerator: AcceleratorRecord, path: str) -> float:
+    """Return USD per accelerator and second; a name is the accelerator's catalog price."""
+    if not isinstance(price, str):
+        return price
+    found: float | None = getattr(accelerator, f"{price}_usd_per_accelerator_s")
+    if found is None:
+        have = [n for n in PRICE_NAMES if getattr(accelerator, f"{n}_usd_per_accelerator_s") is not None]
+        allowed = f"{', '.join(have)} or a price such as '2.5 USD/h'" if have else "a price such as '2.5 USD/h'"
+        raise UserError(f"{path}: the catalog has no {price} price for {accelerator.name}; allowed: {allowed}")
+    return found
+
+
+class RentedPart(Record):
+    """Some of the accelerators, on terms of their own."""
+
+    share: Share = Field(description="of all accelerators, spares included; the shares of all parts sum to 1")
+    price_usd_per_accelerator_s: RentPrice = Field(
+        default="on_demand", description="a price, or the name of one of the accelerator's catalog prices")
+    term_s: Seconds = Field(default=0.0, description="paid for whole at least, from when an accelerator is added")
 
 
 class Rental(Record):
-    """Accelerators by the hour."""
+    """Accelerators by the hour: all at one price, or in parts."""
 
-    price_usd_per_accelerator_s: Annotated[
-        float | PriceName, QuantityOrName("money_per_accelerator_time", PRICE_NAMES)
-    ] = Field(default="on_demand", description="a price, or the name of one of the accelerator's catalog prices")
+    price_usd_per_accelerator_s: RentPrice = Field(
+        default="on_demand", description="a price, or the name of one of the accelerator's catalog prices")
+    term_s: Seconds = Field(default=0.0, description="paid for whole at least, from when an accelerator is added")
+    parts: tuple[RentedPart, ...] = Field(default=(), description="in place of one price and term")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_price_or_parts(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and value.get("parts"):
+            for key in ("price", "term"):
+                if value.get(key) is not None:
+                    raise FieldError(key, f"found both {key!r} and 'parts'; allowed: one of the two")
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Rental:
+        for i, part in enumerate(self.parts):
+            if isinstance(part.share, Distribution):
+                raise FieldError(f"parts.{i}.share", "found a distribution; allowed: one number, as shares sum to 1")
+        total = math.fsum(part.share for part in self.parts)
+        if self.parts and abs(total - 1.0) > _SHARES_TOLERANCE:
+            raise FieldError("parts", f"found shares {' + '.join(f'{part.share:g}' for part in self.parts)} = {total:g}; "
+                                      "allowed: shares that sum to 1")
+        return self
+
+    def parts_for(self, accelerator: AcceleratorRecord) -> list[tuple[float, float, float]]:
+        """Return (share, USD per accelerator and second, term in s) of each part; raise UserError for unknown prices."""
+        if not self.parts:
+            return [(1.0, _price_usd_per_s(self.price_usd_per_accelerator_s, accelerator, "pricing.rental.price"), self.term_s)]
+        return [(part.share, _price_usd_per_s(part.price_usd_per_accelerator_s, accelerator, f"pricing.rental.parts.{i}.price"),
+                 part.term_s) for i, part in enumerate(self.parts)]
 
     def price_for(self, accelerator: AcceleratorRecord) -> float:
-        """Return the price, USD per accelerator and second; a name is the accelerator's catalog price."""
-        price = self.price_usd_per_accelerator_s
-        if not isinstance(price, str):
-            return price
-        found: float | None = getattr(accelerator, f"{price}_usd_per_accelerator_s")
-        if found is None:
-            have = [n for n in PRICE_NAMES if getattr(accelerator, f"{n}_usd_per_accelerator_s") is not None]
-            allowed = f"{', '.join(have)} or a price such as '2.5 USD/h'" if have else "a price such as '2.5 USD/h'"
-            raise UserError(f"pricing.rental.price: the catalog has no {price} price for {accelerator.name}; "
-                            f"allowed: {allowed}")
-        return found
+        """Return the price, USD per accelerator and second, over all parts."""
+        return math.fsum(share * price for share, price, _ in self.parts_for(accelerator))
 
 
-class Owned(Record):
+class Owned(OwnedTerms):
     """Accelerators bought and written off; the default factors are Epoch AI's (Cottier et al. 2024)."""
 
-    accelerator_price_usd: Usd | None = Field(default=None, description="absent: the accelerator's catalog price")
-    server_multiplier: RatioFromOne = Field(default=1.64, description="price of the server over that of its accelerators")
-    interconnect_share: Annotated[float, Quantity("ratio", high=0.9)] = Field(
-        default=0.19, description="share of the whole cluster's cost")
-    life_s: PositiveSeconds = 4.0 * _YEAR_S
-    electricity_usd_per_j: UsdPerJoule | None = Field(default=None, description="absent: the site's")
+    @model_validator(mode="after")
+    def _known_generations(self) -> Owned:
+        if isinstance(self.server_multiplier, dict):
+            known = (*catalog.names("generations"), "default")
+            for name in self.server_multiplier:
+                if name not in known:
+                    raise FieldError(f"server_multiplier.{name}", unknown_name("generation", name, known))
+        return self
 
     def price_for(self, accelerator: AcceleratorRecord) -> float:
         """Return the purchase price of one accelerator, USD."""
@@ -56,9 +103,17 @@ class Owned(Record):
                             f"{accelerator.name}; allowed: a price such as '30000 USD'")
         return price
 
-    def electricity_for(self, site: SiteRecord | None) -> float:
-        """Return the price of electricity, USD/J."""
+    def multiplier_for(self, accelerator: AcceleratorRecord) -> float:
+        """Return the price of a server over that of its accelerators."""
+        if not isinstance(self.server_multiplier, dict):
+            return self.server_multiplier
+        return self.server_multiplier.get(accelerator.generation, self.server_multiplier["default"])
+
+    def electricity_for(self, site: SiteRecord | None, year: int | None = None) -> float:
+        """Return the price of electricity, USD/J: as given, else of the nearest year in the table, else the site's."""
         price = self.electricity_usd_per_j
+        if price is None and self.electricity_by_year:
+            price = self.electricity_by_year[min(self.electricity_by_year, key=lambda y: (abs(y - (year or y)), -y))]
         if price is None and site is not None:
             price = site.electricity_usd_per_j
         if price is None:
@@ -68,12 +123,23 @@ class Owned(Record):
         return price
 
 
-class Pricing(Record):
+class Egress(Record):
+    """What leaves the cluster's place, once a run."""
+
+    bytes_: Bytes
+    price_usd_per_byte: UsdPerByte
+
+
+class Pricing(PricingRecord):
     """Rental or owned; neither is rental at the on-demand price of the catalog."""
 
     rental: Rental | None = None
     owned: Owned | None = None
-    storage_usd_per_byte_s: UsdPerByteSecond = 0.0
+    storage_usd_per_byte_s: UsdPerByteSecond = Field(default=0.0, description="of the checkpoints kept and the data set")
+    dataset_bytes: Bytes | None = Field(default=None, description="of the data set, stored while the run lasts")
+    egress: Egress | None = None
+    price_year: Count | None = Field(default=None, description="year of the prices; absent: the scenario's year")
+    dollars: Count | None = Field(default=None, description="year in whose dollars results are stated; absent: price_year")
 
     @model_validator(mode="before")
     @classmethod
@@ -84,3 +150,10 @@ class Pricing(Record):
         if len(given) == 2:
             raise FieldError("owned", "found both 'rental' and 'owned'; allowed: one of the two")
         return value if given else {**value, "rental": {}}
+
+    @model_validator(mode="after")
+    def _stored_at_a_price(self) -> Pricing:
+        if self.dataset_bytes is not None and self.storage_usd_per_byte_s == 0.0:
+            raise FieldError("dataset", f"found {shorten(self.to_file()['dataset'])} without a price of storage; allowed: with a "
+                                        "storage such as '0.02 USD/GB/month'")
+        return self
