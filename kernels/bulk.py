@@ -10,13 +10,13 @@ from kernels._jit import kernel
 from kernels.memory import memory_bytes
 from kernels.packs import Device, Layout, Network, Recipe
 from kernels.pipeline import microbatch_count
-from kernels.power import PhasePower, step_energy
+from kernels.power import PowerModel, step_energy, step_power
 from kernels.step import step_time
 from kernels.transformer import Architecture
 
 
 @kernel
-def price_layouts(a: Architecture, d: Device, net: Network, r: Recipe, p: PhasePower, layouts: np.ndarray,
+def price_layouts(a: Architecture, d: Device, net: Network, r: Recipe, p: PowerModel, layouts: np.ndarray,
                   capacity_bytes: float, times_s: np.ndarray, energies_j: np.ndarray, memories_bytes: np.ndarray) -> None:
     """Write step time, energy and memory of each layout; the first two are infinite where it needs over `capacity_bytes`.
 
@@ -40,5 +40,5 @@ def price_layouts(a: Architecture, d: Device, net: Network, r: Recipe, p: PhaseP
         times_s[i], energies_j[i] = math.inf, math.inf
         if memories_bytes[i] <= capacity_bytes:
             step = step_time(a, d, net, r, lay)
-            energy = step_energy(p, step)
+            energy = step_energy(step_power(p, step), step)
             times_s[i], energies_j[i] = step.time_s, energy.compute_j + energy.communication_j + energy.bubble_j

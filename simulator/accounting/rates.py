@@ -9,11 +9,10 @@ import numpy as np
 from simulator.accounting.capital import Holding, Terms, holding_of, terms_of
 from simulator.accounting.dollars import factor_of
 from simulator.accounting.ledger import State
-from simulator.catalog.records import AcceleratorRecord
 from simulator.errors import UserError
 from simulator.performance import StepEstimate
-from simulator.performance.hardware import needed, phase_power
-from simulator.scenario import Scenario
+from simulator.performance.hardware import needed, node_power, phase_power, storage_power_w
+from simulator.scenario import Cluster, Scenario
 
 ACCELERATOR_POWER = ("compute", "communication", "idle")
 KEPT_CHECKPOINTS = 2  # the durable one and the one being written
@@ -29,15 +28,18 @@ class Rates:
     ----------
     power_w : ndarray, shape (3, states, stretches)
         Power of the job's accelerators by `ACCELERATOR_POWER`, state and stretch.
-    host_w, network_w, spare_node_w : float
-        Hosts of the job, its network, one idle spare node with its host.
+    host_w : ndarray, shape (states, stretches)
+        The rest of the job's nodes: hosts, fans, losses of supplies; they follow what the accelerators draw.
+    network_w, storage_w, spare_node_w : float
+        The job's network, its checkpoint storage, one idle spare node with its host.
     """
 
     accelerators: int
     spare_accelerators: int
     power_w: np.ndarray
-    host_w: float
+    host_w: np.ndarray
     network_w: float
+    storage_w: float
     spare_node_w: float
     pue: float
     carbon_kg_per_j: float | None
@@ -56,7 +58,9 @@ class Rates:
 def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], peak_flops_per_s: float, checkpoint_bytes: float) -> Rates:
     """Return the rates of a scenario whose steps have been estimated; raise UserError for what is unknown."""
     cluster, accelerator = scenario.cluster, scenario.cluster.accelerator
-    host = needed(accelerator, "host_power_w") * cluster.accelerators / accelerator.accelerators_per_node
+    accelerator_w = _accelerator_power(cluster, estimates)
+    nodes = cluster.accelerators / accelerator.accelerators_per_node
+    idle_w = needed(accelerator, "idle_power_w")
     if scenario.facility.effective_pue is None:
         raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
     site = scenario.facility.site
@@ -64,11 +68,11 @@ def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], peak_flop
     return Rates(
         accelerators=cluster.accelerators,
         spare_accelerators=(cluster.spares + cluster.warm_spares + cluster.cold_spares) * accelerator.accelerators_per_node,
-        power_w=_accelerator_power(accelerator, estimates) * cluster.accelerators,
-        host_w=host,
+        power_w=accelerator_w * cluster.accelerators,
+        host_w=node_power(accelerator, accelerator_w.sum(axis=0)).total_w * nodes,
         network_w=cluster.fabric.power_w * cluster.accelerators if cluster.nodes > 1 else 0.0,
-        spare_node_w=accelerator.accelerators_per_node * needed(accelerator, "idle_power_w")
-        + needed(accelerator, "host_power_w"),
+        storage_w=storage_power_w(scenario.checkpoint.storage_bandwidth_bytes_per_s),
+        spare_node_w=accelerator.accelerators_per_node * idle_w + node_power(accelerator, idle_w).total_w,
         pue=scenario.facility.effective_pue,
         carbon_kg_per_j=None if site is None else site.carbon_intensity_kgco2e_per_j,
         embodied_kg_per_s=None if accelerator.embodied_kgco2e is None else accelerator.embodied_kgco2e / EMBODIED_LIFE_S,
@@ -84,9 +88,9 @@ def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], peak_flop
     )
 
 
-def _accelerator_power(accelerator: AcceleratorRecord, estimates: tuple[StepEstimate, ...]) -> np.ndarray:
+def _accelerator_power(cluster: Cluster, estimates: tuple[StepEstimate, ...]) -> np.ndarray:
     """Return watts of one accelerator, shape (3, states, stretches)."""
-    watts = phase_power(accelerator)
+    watts = phase_power(cluster.accelerator, cluster.power_limit_w)
     waiting_w = watts.stall_w
     power = np.zeros((len(ACCELERATOR_POWER), len(State), len(estimates)))
     power[2, State.CHECKPOINT_STALL] = waiting_w

@@ -72,8 +72,9 @@ def _additive(seconds: np.ndarray, rates: Rates) -> dict[str, float]:
     row["model_flops"] = float((seconds[State.PRODUCTIVE] / rates.step_s * rates.model_flops_per_step).sum())
 
     it = {f"energy_{name}_j": float((rates.power_w[i] * seconds).sum()) for i, name in enumerate(ACCELERATOR_POWER)}
-    it["energy_host_j"] = rates.host_w * wall_s
+    it["energy_host_j"] = float((rates.host_w * seconds).sum())
     it["energy_network_j"] = rates.network_w * wall_s
+    it["energy_storage_j"] = rates.storage_w * wall_s
     it_j = sum(it.values())
     row |= it
     row["energy_spares_j"] = 0.0

@@ -125,7 +125,12 @@ class AcceleratorRecord(Sourced):
     accelerators_per_node: Count
     tdp_w: Watts | None = None
     idle_power_w: Watts | None = None
-    host_power_w: Watts | None = Field(default=None, description="rest of a node under training load, per node")
+    host_power_w: Watts | None = Field(
+        default=None, description="rest of a node while its accelerators are idle, per node; fans and losses of supplies apart")
+    host_load_share: Share = Field(default=0.016, description="growth of that, share of what accelerators draw above idle")
+    fan_share: Share = Field(default=0.0, description="fans of a node, share of what accelerators draw; 0: immersion, or liquid")
+    supply_efficiency: Annotated[float, Quantity("ratio", 0.5, 1.0)] = Field(
+        default=0.94, description="of a node's power supplies")
     price_usd: Usd | None = Field(default=None, description="purchase price of one accelerator")
     released: date | None = Field(default=None, description="when it shipped; absent: the middle of `year`")
     on_demand_usd_per_accelerator_s: UsdPerAcceleratorSecond | None = None
@@ -161,11 +166,11 @@ class GenerationRecord(Sourced):
     overlap_cost: Share = Field(description="compute lost, as a share of the time that a collective runs beside it")
     reference: str = Field(description="accelerator of the generation that the efficiencies were measured on")
     gemm_demand: Ratio = Field(description="power above idle that large multiplications would draw at full clock, over TDP's")
+    memory_demand: Share = Field(description="the same during memory-bound operators")
+    communication_demand: Share = Field(description="the same while waiting in an exposed collective")
+    bubble_demand: Share = Field(description="the same in a pipeline bubble or a stall")
     clock_exponent: Ratio = Field(description="power above idle grows with this power of the clock")
-    gemm_power: Share = Field(description="power above idle, share of TDP minus idle, during matrix multiplication")
-    memory_power: Share = Field(description="the same during memory-bound operators")
-    communication_power: Share = Field(description="the same while waiting in an exposed collective")
-    bubble_power: Share = Field(description="the same in a pipeline bubble or a stall")
+    voltage_floor: Share = Field(description="clock, over the full one, below which the voltage falls no further")
 
     def era(self, year: int | None = None) -> SoftwareEra:
         """Return the software of a year: the first era that lasts until then, today's where no year is given."""

@@ -11,7 +11,7 @@ from kernels.memory import Memory, memory_bytes
 from kernels.packs import Device, Network, Recipe, Step
 from kernels.packs import Layout as LayoutPack
 from kernels.pipeline import microbatch_count
-from kernels.power import StepEnergy, step_energy
+from kernels.power import PhasePower, StepEnergy, step_energy
 from kernels.step import step_time
 from kernels.stragglers import slowdown
 from kernels.transformer import Architecture
@@ -40,8 +40,10 @@ class StepEstimate:
         Phases in seconds, FLOPs per accelerator.
     memory : Memory
         Bytes by term on the fullest accelerator.
+    power : PhasePower
+        Watts of one accelerator by phase of this step; NaN where the catalog lacks its power.
     energy : StepEnergy
-        Joules of one accelerator by kind of phase; NaN where the catalog lacks its power.
+        Joules of one accelerator by kind of phase: `power` over the phases.
     straggler_factor : float
         Slowest of all over the mean: wall time of a step is step.time_s x this.
     mfu, hfu : float
@@ -52,6 +54,7 @@ class StepEstimate:
     layout: Layout
     step: Step
     memory: Memory
+    power: PhasePower
     energy: StepEnergy
     straggler_factor: float
     mfu: float
@@ -121,7 +124,8 @@ def packs(scenario: Scenario, batch: StepBatch) -> Packs:
     if training.optimizer_offload or training.activation_offload:
         needed(cluster.accelerator, "host_link_bandwidth_bytes_per_s")
     return Packs(architecture(scenario.model),
-                 device(cluster.accelerator, training.precision, generation(cluster.accelerator).era(scenario.year)),
+                 device(cluster.accelerator, training.precision, generation(cluster.accelerator).era(scenario.software_year),
+                        power_limit_w=cluster.power_limit_w),
                  network(cluster.accelerator, cluster.fabric, cluster.accelerators),
                  recipe_pack(training, scenario.model, batch))
 
@@ -164,9 +168,9 @@ def estimate_steps(scenario: Scenario) -> tuple[StepEstimate, ...]:
 def _estimate(scenario: Scenario, layout: Layout, pack: LayoutPack, batch: StepBatch, step: Step, memory: Memory
               ) -> StepEstimate:
     cluster = scenario.cluster
-    energy = StepEnergy(math.nan, math.nan, math.nan)
+    power = PhasePower(*(math.nan,) * len(PhasePower._fields))
     if knows_power(cluster.accelerator):
-        energy = StepEnergy(*step_energy(phase_power(cluster.accelerator), step))
+        power = phase_power(cluster.accelerator, cluster.power_limit_w, step)
     peak = peak_flops_per_s(cluster.accelerator, mfu_precision(scenario.training.precision))
     if pack.data * pack.tensor * pack.pipeline * pack.context != cluster.accelerators:
         raise UserError(f"training.layout: uses {pack.data * pack.tensor * pack.pipeline * pack.context:.0f} accelerators; "
@@ -176,7 +180,8 @@ def _estimate(scenario: Scenario, layout: Layout, pack: LayoutPack, batch: StepB
         layout=layout.model_copy(update={"data": int(pack.data), "virtual_pipeline": int(pack.chunks)}),
         step=step,
         memory=memory,
-        energy=energy,
+        power=power,
+        energy=StepEnergy(*step_energy(power, step)),
         straggler_factor=float(slowdown(float(cluster.accelerators), cluster.variation.speed_spread,
                                         cluster.variation.jitter)),
         mfu=step.model_flops / step.time_s / peak,

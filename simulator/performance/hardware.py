@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from kernels.packs import Device, Network
-from kernels.power import PhasePower, PowerModel, phase_powers
+from typing import Any, NamedTuple
+
+from kernels.packs import Device, Network, Step
+from kernels.power import PhasePower, PowerModel, phase_powers, product_clock, step_power
 from simulator import catalog
 from simulator.catalog.records import AcceleratorRecord, FabricRecord, GenerationRecord, SoftwareEra
 from simulator.errors import UserError
@@ -44,28 +46,30 @@ def peak_flops_per_s(accelerator: AcceleratorRecord, precision: str) -> float:
     return peaks[name]
 
 
-def clock_share(accelerator: AcceleratorRecord, g: GenerationRecord) -> float:
-    """Return the clock at which large products run, over that of the generation's reference accelerator.
+def clock_share(accelerator: AcceleratorRecord, g: GenerationRecord, power_limit_w: float | None = None) -> float:
+    """Return the clock at which large products run, over that of the generation's reference accelerator at its TDP.
 
-    Power above idle grows with clock^exponent (power_model.md, item 7), and in proportion to the peak. Products that would
-    draw more than the limit lower the clock until they draw just that, so a 500 W H100 is slower than a 700 W one.
+    Power above idle grows with clock^exponent down to the floor of the voltage (`kernels.power`), and in proportion to the peak.
+    Products that would draw more than the limit lower the clock until they draw just that, so a 500 W H100 is slower than a
+    700 W one, and so is a 700 W one under a limit of 500 W.
     """
     reference = catalog.load("accelerators", g.reference)
     if not (knows_power(accelerator) and knows_power(reference)):
         return 1.0
     peak = peak_flops_per_s(accelerator, "bf16") / peak_flops_per_s(reference, "bf16")
-    above = (needed(accelerator, "tdp_w") - needed(accelerator, "idle_power_w")) / (
-        needed(reference, "tdp_w") - needed(reference, "idle_power_w"))
-    drawn = max(1.0, g.gemm_demand)
-    own, its = (min(1.0, share / drawn) ** (1.0 / g.clock_exponent) for share in (above / peak, 1.0))
-    return float(own / its)
+    at_tdp = power_model(reference, None, g)._replace(gemm=max(1.0, g.gemm_demand))
+    own = power_model(accelerator, power_limit_w, g)
+    # Of the chip at full clock: the reference's demand, with as many units as the peak says.
+    drawn = own._replace(gemm=at_tdp.gemm * peak * (at_tdp.tdp_w - at_tdp.idle_w) / (own.tdp_w - own.idle_w))
+    return float(product_clock(drawn) / product_clock(at_tdp))
 
 
-def device(accelerator: AcceleratorRecord, precision: str, era: SoftwareEra, g: GenerationRecord | None = None) -> Device:
-    """Return the rates one accelerator reaches in a precision, with the software of an era."""
+def device(accelerator: AcceleratorRecord, precision: str, era: SoftwareEra, g: GenerationRecord | None = None,
+           power_limit_w: float | None = None) -> Device:
+    """Return the rates one accelerator reaches in a precision, with the software of an era, under a power limit."""
     g = g or generation(accelerator)
     peak_16 = peak_flops_per_s(accelerator, precision if precision in ("fp32", "tf32") else "bf16")
-    clock = clock_share(accelerator, g)
+    clock = clock_share(accelerator, g, power_limit_w)
     narrow = era.fp8_efficiency if precision in ("fp8", "fp4") else 1.0
     return Device(
         gemm_flops_per_s=peak_flops_per_s(accelerator, precision) * era.gemm_efficiency * narrow * clock,
@@ -112,14 +116,68 @@ def knows_power(accelerator: AcceleratorRecord) -> bool:
     return accelerator.tdp_w is not None and accelerator.idle_power_w is not None
 
 
-def phase_power(accelerator: AcceleratorRecord) -> PhasePower:
-    """Return watts of one accelerator in every phase."""
-    g = generation(accelerator)
-    return PhasePower(*phase_powers(PowerModel(
+def power_model(accelerator: AcceleratorRecord, power_limit_w: float | None = None, g: GenerationRecord | None = None
+                ) -> PowerModel:
+    """Return an accelerator's power as the kernels take it; UserError where the catalog lacks its power."""
+    g = g or generation(accelerator)
+    tdp_w = needed(accelerator, "tdp_w")
+    return PowerModel(
         idle_w=needed(accelerator, "idle_power_w"),
-        limit_w=needed(accelerator, "tdp_w"),
-        gemm=g.gemm_power,
-        memory=g.memory_power,
-        communication=g.communication_power,
-        bubble=g.bubble_power,
-    )))
+        tdp_w=tdp_w,
+        limit_w=tdp_w if power_limit_w is None else power_limit_w,
+        gemm=g.gemm_demand,
+        memory=g.memory_demand,
+        communication=g.communication_demand,
+        bubble=g.bubble_demand,
+        exponent=g.clock_exponent,
+        floor=g.voltage_floor,
+    )
+
+
+def phase_power(accelerator: AcceleratorRecord, power_limit_w: float | None = None, step: Step | None = None) -> PhasePower:
+    """Return watts of one accelerator in every phase: of a step, or each phase for itself where none is given."""
+    p = power_model(accelerator, power_limit_w)
+    return PhasePower(*(phase_powers(p) if step is None else step_power(p, step)))
+
+
+class NodePower(NamedTuple):
+    """Watts of a node beside its accelerators; floats, or arrays of one shape."""
+
+    host_w: Any  # processors, memory, network interfaces, scale-up switches, drives
+    fans_w: Any
+    supply_loss_w: Any
+
+    @property
+    def total_w(self) -> Any:
+        """All of it, at the plug of the node."""
+        return self.host_w + self.fans_w + self.supply_loss_w
+
+
+def node_power(accelerator: AcceleratorRecord, accelerator_w: Any) -> NodePower:
+    """Return what a node draws beside its accelerators while each of them draws `accelerator_w`.
+
+    A part that is always on, one that follows what the accelerators draw above idle, fans that follow their heat, and what the
+    supplies lose of it all.
+
+    Parameters
+    ----------
+    accelerator : AcceleratorRecord
+        With `host_power`; UserError where the catalog has none.
+    accelerator_w : float or ndarray
+        Watts of one accelerator.
+    """
+    a, n = accelerator, accelerator.accelerators_per_node
+    above_w = accelerator_w - needed(a, "idle_power_w")
+    host_w = needed(a, "host_power_w") + a.host_load_share * n * above_w
+    fans_w = a.fan_share * n * accelerator_w
+    out_w = n * accelerator_w + host_w + fans_w
+    return NodePower(host_w, fans_w, out_w * (1.0 / a.supply_efficiency - 1.0))
+
+
+# A flash file server draws 1.5 to 2 kW and writes some 65 GB/s (DDN AI400X2, FROM MEMORY).
+STORAGE_J_PER_BYTE = 27e-9
+
+
+def storage_power_w(bandwidth_bytes_per_s: float) -> float:
+    """Return what the storage that can write so fast draws, watts; flash draws about as much when it waits."""
+    return STORAGE_J_PER_BYTE * bandwidth_bytes_per_s

@@ -19,10 +19,10 @@ import numpy as np
 from kernels.bulk import price_layouts
 from kernels.memory import Memory
 from kernels.packs import Layout as LayoutPack
-from kernels.power import PhasePower
+from kernels.power import PowerModel
 from simulator.errors import UserError
 from simulator.performance.estimate import Packs, layout_pack, packs
-from simulator.performance.hardware import phase_power
+from simulator.performance.hardware import power_model
 from simulator.scenario import Layout, Scenario
 from simulator.workload import StepBatch, step_batches
 
@@ -31,7 +31,7 @@ _MICROBATCHES = (1, 2, 4, 8, 16)
 _CHUNKS = 12  # model chunks a stage at most; more only add transfers
 _MIN_CONTEXT_TOKENS = 1024  # tokens a context rank keeps at least
 _SLICE = 4096  # layouts a thread takes at once
-FREE = PhasePower(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # where no energy is asked for
+FREE = PowerModel(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0)  # where no energy is asked for
 
 
 class Candidates(NamedTuple):
@@ -94,7 +94,7 @@ def main_batch(scenario: Scenario) -> StepBatch:
     return max(step_batches(scenario.training), key=lambda b: b.steps * b.tokens_per_step)
 
 
-def price_all(rows: np.ndarray, found: Packs, capacity_bytes: float, power: PhasePower = FREE) -> Candidates:
+def price_all(rows: np.ndarray, found: Packs, capacity_bytes: float, power: PowerModel = FREE) -> Candidates:
     """Return what a step of each layout takes; on all cores where there are many, with the same result."""
     n = rows.shape[0]
     times_s, energies_j, memories_bytes = np.empty(n), np.empty(n), np.empty(n)
@@ -119,7 +119,8 @@ def search(scenario: Scenario, *, energy: bool = False) -> Candidates:
     """
     batch = main_batch(scenario)
     rows = np.array(list(_rows(scenario, batch)), dtype=np.float64).reshape(-1, len(LayoutPack._fields))
-    power = phase_power(scenario.cluster.accelerator) if energy else FREE
+    cluster = scenario.cluster
+    power = power_model(cluster.accelerator, cluster.power_limit_w) if energy else FREE
     return price_all(rows, packs(scenario, batch), scenario.cluster.accelerator.memory_bytes, power)
 
 

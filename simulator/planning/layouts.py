@@ -12,7 +12,7 @@ from kernels.packs import Step
 from simulator.accounting.rates import prices
 from simulator.errors import UserError
 from simulator.performance.estimate import PHASES, layout_pack, packs, price
-from simulator.performance.hardware import knows_power, needed, phase_power
+from simulator.performance.hardware import knows_power, node_power, phase_power
 from simulator.performance.search import Candidates, choose_layout, layout_of, main_batch, recomputing, search
 from simulator.scenario import Layout, Scenario
 
@@ -112,9 +112,11 @@ def _energies_j(scenario: Scenario, found: Candidates) -> np.ndarray:
     pue = scenario.facility.effective_pue
     if pue is None:
         raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
-    around_w = needed(accelerator, "host_power_w") / accelerator.accelerators_per_node
-    around_w += cluster.fabric.power_w if cluster.nodes > 1 else 0.0
-    return np.asarray((found.energies_j + around_w * found.times_s) * cluster.accelerators * pue)
+    # The rest of a node is affine in the watts of its accelerators.
+    always_w = node_power(accelerator, 0.0).total_w / accelerator.accelerators_per_node
+    follows = node_power(accelerator, 1.0).total_w / accelerator.accelerators_per_node - always_w
+    always_w += cluster.fabric.power_w if cluster.nodes > 1 else 0.0
+    return np.asarray((found.energies_j * (1.0 + follows) + always_w * found.times_s) * cluster.accelerators * pue)
 
 
 def _costs_usd(scenario: Scenario, found: Candidates) -> np.ndarray:

@@ -71,6 +71,23 @@ def check_growth(cluster: Cluster) -> None:
         before = found
 
 
+def check_power_limit(cluster: Cluster) -> None:
+    """A power limit is above what an idle accelerator draws, and at most its TDP."""
+    a = cluster.accelerator
+    limit: Any = cluster.power_limit_w  # may be a distribution
+    if limit is None:
+        return
+    if a.tdp_w is None or a.idle_power_w is None:
+        raise FieldError("power_limit", f"found {central(limit):g} W; allowed: none, for the catalog lacks idle power or TDP of "
+                                        f"{a.name}; give both inline")
+    idle_w, tdp_w = central(a.idle_power_w), central(a.tdp_w)
+    bounded = isinstance(limit, Distribution) and limit.name in ("triangular", "uniform", "choice")
+    wrong = [w for w in (limit.parameters if bounded else (central(limit),)) if not idle_w < w <= tdp_w]
+    if wrong:
+        raise FieldError("power_limit", f"found {wrong[0]:g} W; allowed: above the {idle_w:g} W of an idle {a.name} and at most "
+                                        f"its TDP, {tdp_w:g} W")
+
+
 def check_generation(name: str) -> None:
     """The accelerator's generation is in the catalog."""
     from simulator import catalog

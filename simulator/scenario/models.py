@@ -28,9 +28,10 @@ from simulator.fields import (
     Record,
     Share,
     Usd,
+    Watts,
     map_distributions,
 )
-from simulator.scenario.checks import check_growth, check_nodes, check_scenario
+from simulator.scenario.checks import check_growth, check_nodes, check_power_limit, check_scenario
 from simulator.scenario.facility import Facility
 from simulator.scenario.operations import Copies, Elasticity, Growth, Maintenance, SlowNodes
 from simulator.scenario.pricing import Pricing, Rental
@@ -75,6 +76,7 @@ class Cluster(Record):
     repair_crew: CountOrZero = Field(default=0, description="nodes under repair at once; 0: no limit")
     quarantine_after: CountOrZero = Field(default=0, description="failures after which a node is replaced for good; 0: never")
     fabric: FabricRecord
+    power_limit_w: Watts | None = Field(default=None, description="of one accelerator; absent: its TDP. Lowers clocks")
     variation: Variation = Variation()
     slow_nodes: SlowNodes = SlowNodes()
     elasticity: Elasticity = Elasticity()
@@ -85,6 +87,7 @@ class Cluster(Record):
     def _whole_nodes(self) -> Cluster:
         check_nodes(self.accelerators, self.accelerator.accelerators_per_node)
         check_growth(self)
+        check_power_limit(self)
         return self
 
     @property
@@ -142,6 +145,11 @@ class Scenario(Record):
     def _sections_fit(self) -> Scenario:
         check_scenario(self)
         return self
+
+    @property
+    def software_year(self) -> int | None:
+        """Year that selects the software era: of the code base where it is given, else of the run."""
+        return self.training.software_year if self.training.software_year is not None else self.year
 
     def central(self) -> Scenario:
         """Return the scenario with every epistemic distribution replaced by its central value."""

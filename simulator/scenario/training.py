@@ -179,6 +179,8 @@ class Training(Record):
     expert_imbalance: RatioFromOne = Field(default=1.0, description="tokens of the busiest expert rank over the mean")
     expert_capacity: RatioFromOne | None = Field(
         default=None, description="tokens that an expert takes over the mean: more are dropped, fewer padded")
+    software_year: Count | None = Field(
+        default=None, description="year of the code base, which selects the software era; absent: the year of the run")
     layout: LayoutOrAuto = "auto"
 
     @model_validator(mode="before")

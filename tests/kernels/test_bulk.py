@@ -11,11 +11,11 @@ from kernels.bulk import price_layouts
 from kernels.memory import memory_bytes
 from kernels.packs import Layout, Recipe
 from kernels.pipeline import microbatch_count
-from kernels.power import PhasePower, step_energy
+from kernels.power import PowerModel, step_energy, step_power
 from kernels.step import step_time
 from tests.kernels.kernel_models import DEVICE, MODELS, NETWORK, layouts, names, recipes
 
-POWER = PhasePower(668.0, 640.0, 448.0, 322.0, 227.0, 220.0, 70.0)
+POWER = PowerModel(70.0, 700.0, 600.0, 1.5, 0.6, 0.4, 0.3, 2.75, 0.7)
 
 
 def test_a_row_holds_every_field_of_a_layout() -> None:
@@ -33,6 +33,6 @@ def test_many_layouts_are_priced_as_each_alone(name: str, r: Recipe, many: list[
         assert memories[i] == pytest.approx(memory.total)
         if memory.total <= capacity:
             assert times[i] == pytest.approx(step.time_s)
-            assert energies[i] == pytest.approx(sum(step_energy(POWER, step)))
+            assert energies[i] == pytest.approx(sum(step_energy(step_power(POWER, step), step)))
         else:
             assert times[i] == energies[i] == math.inf

@@ -12,12 +12,12 @@ from kernels.bulk import price_layouts
 from kernels.memory import memory_bytes
 from kernels.packs import Layout as LayoutPack
 from kernels.pipeline import microbatch_count
-from kernels.power import step_energy
+from kernels.power import step_energy, step_power
 from kernels.step import step_time
 from simulator.errors import UserError
 from simulator.performance import choose_layout, estimate_steps, search
 from simulator.performance.estimate import layout_pack, packs
-from simulator.performance.hardware import phase_power
+from simulator.performance.hardware import power_model
 from simulator.performance.search import layout_of, main_batch, price_all
 from simulator.planning.layouts import OBJECTIVES, rank_layouts
 from simulator.scenario import Scenario, load_scenario
@@ -33,7 +33,7 @@ def scenario(request) -> Scenario:
 def test_bulk_prices_are_those_of_single_layouts(scenario) -> None:
     found = search(scenario, energy=True)
     a, d, net, r = packs(scenario, main_batch(scenario))
-    power = phase_power(scenario.cluster.accelerator)
+    power = power_model(scenario.cluster.accelerator)
     for i in range(0, found.times_s.size, max(1, found.times_s.size // 50)):
         lay = LayoutPack(*(float(x) for x in found.layouts[i]))
         step = step_time(a, d, net, r, lay)
@@ -41,7 +41,7 @@ def test_bulk_prices_are_those_of_single_layouts(scenario) -> None:
         assert found.memories_bytes[i] == memory
         if memory <= scenario.cluster.accelerator.memory_bytes:
             assert found.times_s[i] == step[0]
-            assert found.energies_j[i] == pytest.approx(sum(step_energy(power, step)), rel=1e-12)
+            assert found.energies_j[i] == pytest.approx(sum(step_energy(step_power(power, step), step)), rel=1e-12)
         else:
             assert math.isinf(found.times_s[i])
             assert math.isinf(found.energies_j[i])
@@ -53,7 +53,7 @@ def test_threads_change_nothing(scenario) -> None:
     own = packs(scenario, main_batch(scenario))
     threaded = price_all(many, own, math.inf)
     times_s, energies_j, memories_bytes = np.empty(len(many)), np.empty(len(many)), np.empty(len(many))
-    zero = phase_power(scenario.cluster.accelerator)._replace(gemm_w=0.0)
+    zero = power_model(scenario.cluster.accelerator)._replace(gemm=0.0)
     price_layouts(*own, zero, many, math.inf, times_s, energies_j, memories_bytes)
     assert np.array_equal(threaded.times_s, times_s)
     assert np.array_equal(threaded.memories_bytes, memories_bytes)
