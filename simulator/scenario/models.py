@@ -31,6 +31,7 @@ from simulator.fields import (
     Watts,
     map_distributions,
 )
+from simulator.scenario.calendar import Calendar
 from simulator.scenario.checks import check_growth, check_nodes, check_power_limit, check_scenario
 from simulator.scenario.facility import Facility
 from simulator.scenario.operations import Copies, Elasticity, Growth, Maintenance, SlowNodes
@@ -136,6 +137,7 @@ class Scenario(Record):
     cluster: Cluster
     failures: FailureProfile
     checkpoint: Checkpoint
+    calendar: Calendar | None = Field(default=None, description="date and time zone, for all that changes with the hour")
     facility: Facility = Facility()
     pricing: Pricing = Pricing(rental=Rental())
     goals: Goals = Goals()
