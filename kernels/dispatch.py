@@ -77,6 +77,13 @@ def it_power_w(o: Overhead, facility_w: float, degc: float) -> float:
 
 
 @kernel
+def it_powers_w(o: Overhead, facility_w: np.ndarray, degc: np.ndarray, out_w: np.ndarray) -> None:
+    """Write `it_power_w` bin by bin; arrays of shape (n,)."""
+    for i in range(out_w.size):
+        out_w[i] = it_power_w(o, facility_w[i], degc[i])
+
+
+@kernel
 def dispatch(o: Overhead, p: Plant, seconds: np.ndarray, it_j: np.ndarray, series: np.ndarray, out: np.ndarray) -> None:
     """Supply the facility bin by bin; write joules, dollars, kilograms and litres of each.
 

@@ -255,6 +255,7 @@ RandomSeconds = Annotated[Any, Quantity("time", aleatory=True)]  # drawn anew at
 RandomRatio = Annotated[Any, Quantity("ratio", aleatory=True)]
 PositiveSeconds = Annotated[float, Quantity("time", above=True)]
 Watts = Annotated[float, Quantity("power")]
+Joules = Annotated[float, Quantity("energy")]
 Bytes = Annotated[float, Quantity("bytes", above=True)]
 BytesPerSecond = Annotated[float, Quantity("bandwidth", above=True)]
 FlopsPerSecond = Annotated[float, Quantity("flop_rate", above=True)]
@@ -266,6 +267,7 @@ UsdPerByte = Annotated[float, Quantity("money_per_bytes")]
 UsdPerSecond = Annotated[float, Quantity("money_per_time")]
 UsdPerWattSecond = Annotated[float, Quantity("money_per_power_time")]
 KgCo2e = Annotated[float, Quantity("carbon_mass")]
+UsdPerKgCo2e = Annotated[float, Quantity("money_per_carbon")]
 KgCo2ePerJoule = Annotated[float, Quantity("carbon_per_energy")]
 LitresPerJoule = Annotated[float, Quantity("volume_per_energy")]
 DegC = Annotated[float, Quantity("temperature", low=-90.0, high=60.0)]
@@ -278,9 +280,9 @@ Share = Annotated[float, Quantity("ratio", high=1.0)]
 ShareOrBool = Annotated[float, ShareOrSwitch()]
 RatioFromOne = Annotated[float, Quantity("ratio", low=1.0)]
 
-_SUFFIXES = ("_usd_per_accelerator_s", "_usd_per_byte_s", "_usd_per_byte", "_usd_per_w_s", "_usd_per_s", "_usd_per_j",
-             "_kgco2e_per_j", "_l_per_j", "_bytes_per_s", "_flops_per_s", "_kgco2e", "_bytes", "_per_s", "_usd", "_degc", "_s",
-             "_w", "_")
+_SUFFIXES = ("_usd_per_accelerator_s", "_usd_per_byte_s", "_usd_per_w_s", "_usd_per_s", "_usd_per_j", "_usd_per_kgco2e",
+             "_usd_per_byte", "_kgco2e_per_j", "_l_per_j", "_bytes_per_s", "_flops_per_s", "_kgco2e", "_bytes", "_per_s", "_usd",
+             "_degc", "_s", "_w", "_j", "_")
 
 
 @cache

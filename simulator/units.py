@@ -31,6 +31,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "money_per_time": ("USD/s", "3 M USD/year"),
     "money_per_power_time": ("USD/(W*s)", "15 USD/kW/month"),
     "carbon_mass": ("kgCO2e", "150 kgCO2e"),
+    "money_per_carbon": ("USD/kgCO2e", "50 USD/tCO2e"),
     "carbon_per_energy": ("kgCO2e/J", "370 gCO2e/kWh"),
     "volume_per_energy": ("L/J", "0.2 L/kWh"),
     "count": ("", "16384"),

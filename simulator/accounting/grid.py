@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator.scenario.calendar import Calendar, wall_dates
 from simulator.scenario.checks import central
-from simulator.scenario.series import Series, steps
+from simulator.scenario.series import Series, check_length, steps
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def build_grid(calendar: Calendar, series: Mapping[str, float | Series], until_s
     UserError
         Rows of a series that do not reach that far.
     """
+    check_length(until_s)
     found = {name: steps(item, calendar, until_s) for name, item in series.items() if isinstance(item, Series)}
     start = calendar.start_utc_s
     hours = calendar.clock_hours(start, start + until_s)[0] - start

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from simulator.accounting.capital import Holding, Terms, holding_of, terms_of
 from simulator.accounting.dollars import factor_of
 from simulator.accounting.ledger import State
-from simulator.errors import UserError
+from simulator.accounting.supply import supply
 from simulator.performance import StepEstimate
 from simulator.performance.hardware import needed, node_power, phase_power, storage_power_w
 from simulator.scenario import Cluster, Scenario
 
 ACCELERATOR_POWER = ("compute", "communication", "idle")
+IT_POWER = (*ACCELERATOR_POWER, "host", "network", "storage")
 KEPT_CHECKPOINTS = 2  # the durable one and the one being written
-# Service life over which embodied carbon is spread where accelerators are rented: 5 years (LLMCarbon, arXiv:2309.14393).
-EMBODIED_LIFE_S = 5 * 365.25 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -41,29 +41,33 @@ class Rates:
     network_w: float
     storage_w: float
     spare_node_w: float
-    pue: float
-    carbon_kg_per_j: float | None
     embodied_kg_per_s: float | None
-    water_l_per_j: float | None
     holding: Holding
     terms: Terms
-    energy_usd_per_j: float
     storage_usd_per_s: float
     straggler_factors: np.ndarray
     model_flops_per_step: np.ndarray
     step_s: np.ndarray
+    usual_step_s: np.ndarray
     peak_flops_per_s: float
 
+    @cached_property
+    def it_w(self) -> np.ndarray:
+        """IT power of the job by `IT_POWER`, state and stretch, shape (6, states, stretches), W."""
+        every = np.ones_like(self.host_w)
+        return np.concatenate([self.power_w, [self.host_w, self.network_w * every, self.storage_w * every]])
 
-def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], peak_flops_per_s: float, checkpoint_bytes: float) -> Rates:
-    """Return the rates of a scenario whose steps have been estimated; raise UserError for what is unknown."""
+
+def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], peak_flops_per_s: float, checkpoint_bytes: float,
+              usual: tuple[StepEstimate, ...] | None = None) -> Rates:
+    """Return the rates of a scenario whose steps have been estimated; raise UserError for what is unknown.
+
+    `usual` are the estimates at the usual limit of power, where these are of a lower one.
+    """
     cluster, accelerator = scenario.cluster, scenario.cluster.accelerator
     accelerator_w = _accelerator_power(cluster, estimates)
     nodes = cluster.accelerators / accelerator.accelerators_per_node
     idle_w = needed(accelerator, "idle_power_w")
-    if scenario.facility.effective_pue is None:
-        raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
-    site = scenario.facility.site
     stored_bytes = checkpoint_bytes * KEPT_CHECKPOINTS + (scenario.pricing.dataset_bytes or 0.0)
     return Rates(
         accelerators=cluster.accelerators,
@@ -73,17 +77,14 @@ def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], peak_flop
         network_w=cluster.fabric.power_w * cluster.accelerators if cluster.nodes > 1 else 0.0,
         storage_w=storage_power_w(scenario.checkpoint.storage_bandwidth_bytes_per_s),
         spare_node_w=accelerator.accelerators_per_node * idle_w + node_power(accelerator, idle_w).total_w,
-        pue=scenario.facility.effective_pue,
-        carbon_kg_per_j=None if site is None else site.carbon_intensity_kgco2e_per_j,
-        embodied_kg_per_s=None if accelerator.embodied_kgco2e is None else accelerator.embodied_kgco2e / EMBODIED_LIFE_S,
-        water_l_per_j=None if site is None else site.water_l_per_j,
+        embodied_kg_per_s=_embodied_kg_per_s(scenario),
         holding=holding_of(scenario),
         terms=terms_of(scenario),
-        energy_usd_per_j=_electricity(scenario),
         storage_usd_per_s=scenario.pricing.storage_usd_per_byte_s * stored_bytes,
         straggler_factors=np.array([e.straggler_factor for e in estimates]),
         model_flops_per_step=np.array([e.step.model_flops for e in estimates]) * cluster.accelerators,
         step_s=np.array([e.step_time_s for e in estimates]),
+        usual_step_s=np.array([e.step_time_s for e in usual or estimates]),
         peak_flops_per_s=peak_flops_per_s,
     )
 
@@ -98,6 +99,7 @@ def _accelerator_power(cluster: Cluster, estimates: tuple[StepEstimate, ...]) ->
     power[2, State.RESTART] = watts.idle_w
     power[2, State.WAIT_FOR_SPARES] = watts.idle_w
     power[2, State.MAINTENANCE] = watts.idle_w
+    power[2, State.CURTAILED] = watts.idle_w
     power[2, State.NETWORK_STALL] = waiting_w
     for stretch, e in enumerate(estimates):
         behind_s = e.step_time_s - e.step.time_s  # waiting for the slowest
@@ -107,12 +109,27 @@ def _accelerator_power(cluster: Cluster, estimates: tuple[StepEstimate, ...]) ->
     return power
 
 
+def _embodied_kg_per_s(scenario: Scenario) -> float | None:
+    """Return embodied carbon of one accelerator with its share of the node, spread over its life; None where it is unknown."""
+    accelerator, carbon = scenario.cluster.accelerator, scenario.carbon
+    if accelerator.embodied_kgco2e is None:
+        return None
+    node_kg = carbon.embodied_node_kgco2e / accelerator.accelerators_per_node
+    return (accelerator.embodied_kgco2e + node_kg) / carbon.embodied_life_s
+
+
+def rated_w(scenario: Scenario) -> float:
+    """Return the IT power of all nodes with every accelerator at its limit, spares included, W."""
+    cluster, accelerator = scenario.cluster, scenario.cluster.accelerator
+    tdp_w = needed(accelerator, "tdp_w")
+    nodes = cluster.nodes + cluster.spares + cluster.warm_spares + cluster.cold_spares
+    node_w = accelerator.accelerators_per_node * tdp_w + node_power(accelerator, tdp_w).total_w
+    network_w = cluster.fabric.power_w * cluster.accelerators if cluster.nodes > 1 else 0.0
+    return float(nodes * node_w + network_w + storage_power_w(scenario.checkpoint.storage_bandwidth_bytes_per_s))
+
+
 def prices(scenario: Scenario) -> tuple[float, float]:
     """Return USD per accelerator-second and USD per joule at the meter, when the run begins; rent includes electricity."""
     dollars = factor_of(scenario.pricing, scenario.year)
-    return sum(holding_of(scenario).usd_per_s().values()) * dollars, _electricity(scenario) * dollars
-
-
-def _electricity(scenario: Scenario) -> float:
-    owned = scenario.pricing.owned
-    return 0.0 if owned is None else owned.electricity_for(scenario.facility.site, scenario.year)
+    price = supply(scenario, rated_w(scenario)).mean_price_usd_per_j()
+    return sum(holding_of(scenario).usd_per_s().values()) * dollars, price * dollars

@@ -1,7 +1,7 @@
 """The job as SimPy sees it: run to the next thing somebody decides, let that happen, run on.
 
-Work, failures and recoveries in between are one compiled stretch (`kernels.run`); windows of maintenance and extensions of the
-cluster are the events here.
+Work, failures and recoveries in between are one compiled stretch (`kernels.run`); windows of maintenance, extensions of the
+cluster and orders to slow down or pause are the events here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import simpy
 
 from kernels.job import (
+    CURTAILED,
     DETECT_END,
     DOWN,
     MAINTENANCE,
@@ -29,38 +30,47 @@ from kernels.job import (
 from kernels.nodes import OUT, RETURNS, WORKING
 from kernels.run import note, run_job
 from simulator.cluster.history import History
-from simulator.cluster.plan import RunPlan
+
+GROW, MAINTAIN, ORDER = "grow", "maintain", "order"
 
 
-def decisions(plan: RunPlan) -> Iterator[tuple[float, RunPlan | None]]:
-    """Yield when something is decided, in order: a window of maintenance (None), or growth to another plan."""
-    growth = list(plan.growth)
-    window = 1
+Decision = tuple[float, str]
+
+
+def decisions(history: History) -> Iterator[Decision]:
+    """Yield time and kind of what is decided, in order: a window of maintenance, growth, an order on the clock."""
+    plan = history.plan
+    growth = [at_s for at_s, _ in plan.growth]
+    window, order_s = 1, history.next_order_s(-1.0)
     while True:
         window_s = window * plan.windows[0] if plan.windows else math.inf
-        grow_s = growth[0][0] if growth else math.inf
-        if grow_s <= window_s:
-            if math.isinf(grow_s):
-                return
-            yield growth.pop(0)
-        else:
-            yield window_s, None
+        at_s, kind = min((growth[0] if growth else math.inf, GROW), (order_s, ORDER), (window_s, MAINTAIN))
+        if math.isinf(at_s):
+            return
+        yield at_s, kind
+        if kind == GROW:
+            growth.pop(0)
+        elif kind == MAINTAIN:
             window += 1
+        order_s = history.next_order_s(at_s if kind == ORDER else order_s - 1e-9)
 
 
 def job(env: simpy.Environment, history: History, give_up_s: float) -> Generator[simpy.Event, None, None]:
     """Run until training is done, or until the time at which it is given up."""
-    for at_s, grown in decisions(history.plan):
+    for at_s, kind in decisions(history):
         if at_s >= give_up_s:
             break
         done = run_on(history, at_s)
         yield env.timeout(max(0.0, history.state[NOW] - env.now))
         if done:
             return
-        if grown is None:
+        if kind == MAINTAIN:
             maintain(history)
+        elif kind == GROW:
+            grow(history)
+            follow(history, at_s)
         else:
-            grow(history, grown)
+            follow(history, at_s)
         yield env.timeout(max(0.0, history.state[NOW] - env.now))
     run_on(history, give_up_s)
     yield env.timeout(max(0.0, history.state[NOW] - env.now))
@@ -74,8 +84,8 @@ def run_on(history: History, until_s: float) -> bool:
     return history.done
 
 
-def _stop_and_restart(history: History, pause_s: float) -> None:
-    """Save and pause; the job restarts when it runs on. A recovery under way is only put off."""
+def _stop_and_restart(history: History, pause_s: float, row: int = MAINTENANCE) -> None:
+    """Save and pause, booked to a row; the job restarts when it runs on. A recovery under way is only put off."""
     plan, state, seconds = history.plan, history.state, history.seconds
     start_s, stretch = float(state[NOW]), stretch_of(plan.job, state[STEP])
     running = state[PHASE] == RUNNING
@@ -83,9 +93,11 @@ def _stop_and_restart(history: History, pause_s: float) -> None:
         save_now(plan.job, state, seconds, math.inf)
         note(history.log, start_s, state[NOW], float(STALL), float(stretch), -1.0)
     if pause_s > 0.0:
-        seconds[MAINTENANCE, stretch] += pause_s
-        note(history.log, state[NOW], state[NOW] + pause_s, float(MAINTENANCE), float(stretch), -1.0)
+        history.meter()
+        seconds[row, stretch] += pause_s
+        note(history.log, state[NOW], state[NOW] + pause_s, float(row), float(stretch), -1.0)
         state[NOW] += pause_s
+        history.meter()
     if running:
         state[PHASE] = STOPPED
     elif state[PHASE] == DOWN:
@@ -100,12 +112,21 @@ def maintain(history: History) -> None:
     _stop_and_restart(history, history.plan.windows[1])
 
 
-def grow(history: History, grown: RunPlan) -> None:
+def grow(history: History) -> None:
     """Take new nodes in: the job saves and restarts with more replicas."""
     _stop_and_restart(history, 0.0)
-    new = grown.job_nodes - history.plan.job_nodes
+    before = history.base.job_nodes
+    grown = history.grow()
     fresh = np.flatnonzero(history.nodes.status == OUT)
     waiting = set(history.nodes.return_node[: history.nodes.counts[RETURNS]].tolist())
-    for node in [n for n in fresh.tolist() if n not in waiting][:new]:
+    for node in [n for n in fresh.tolist() if n not in waiting][:grown.job_nodes - before]:
         history.nodes.status[node] = WORKING
-    history.begin(grown)
+
+
+def follow(history: History, at_s: float) -> None:
+    """Do what the order of a time says: run on at another clock, which takes no restart, or stand until the next order."""
+    plan, until_s = history.order(at_s)
+    if plan is not None:
+        history.begin(plan)
+    elif until_s > history.state[NOW]:
+        _stop_and_restart(history, until_s - float(history.state[NOW]), CURTAILED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import get_args
@@ -13,13 +14,14 @@ from kernels.events import Hazards
 from kernels.hazards import alias_table
 from kernels.job import Job
 from kernels.pipeline import microbatch_count
-from simulator.accounting import Rates, run_rates
+from simulator.accounting import Rates, State, Supply, rated_w, run_rates, supply
 from simulator.catalog.records import FailureComponent, FailureKind
 from simulator.cluster.checkpoints import CheckpointCost, checkpoint_cost, interval_s
 from simulator.cluster.laws import Laws, component_laws, recovery_laws
+from simulator.cluster.orders import LIMITS, Rules, rules
 from simulator.performance import StepEstimate, estimate_steps, longest
 from simulator.performance.estimate import mfu_precision
-from simulator.performance.hardware import peak_flops_per_s
+from simulator.performance.hardware import needed, peak_flops_per_s
 from simulator.scenario import Scenario
 from simulator.scenario.operations import Copies
 
@@ -46,6 +48,10 @@ class RunPlan:
         Maintenance: from one to the next, and how long, s.
     growth : tuple of (float, RunPlan)
         When the job has more nodes, and its plan from then on.
+    supply, rules
+        Where power comes from, and what bounds it.
+    slower : tuple of RunPlan
+        The same at lower and lower clocks, where rules may ask for it.
     """
 
     estimates: tuple[StepEstimate, ...]
@@ -62,6 +68,9 @@ class RunPlan:
     windows: tuple[float, float] | None
     growth: tuple[tuple[float, RunPlan], ...]
     rates: Rates
+    supply: Supply
+    rules: Rules
+    slower: tuple[RunPlan, ...]
 
     @property
     def every(self) -> np.ndarray:
@@ -82,6 +91,22 @@ class RunPlan:
     def nodes(self) -> int:
         """All nodes, spares included."""
         return self.job_nodes + sum(self.spare_nodes)
+
+    @property
+    def it_w(self) -> np.ndarray:
+        """IT power of the job by kind (`IT`), state and stretch, shape (6, states, stretches), W."""
+        return self.rates.it_w
+
+    @property
+    def full_w(self) -> float:
+        """IT power of the cluster while the job runs, idle hot spares included: that of the hungriest stretch, W."""
+        running_w = self.rates.it_w[:, State.PRODUCTIVE].sum(axis=0).max()
+        return float(running_w) + self.spare_nodes[0] * self.rates.spare_node_w
+
+    @property
+    def horizon_s(self) -> float:
+        """How far bins of the calendar reach at first: a tenth over the time of all steps, and three days."""
+        return 1.1 * float(np.diff(self.job.first_step) @ self.job.step_s) + 3.0 * 86400.0
 
     @property
     def steps(self) -> float:
@@ -160,11 +185,12 @@ def _job(scenario: Scenario, estimates: tuple[StepEstimate, ...], cost: Checkpoi
         year_swing=cluster.variation.year_swing)
 
 
-def plan_run(scenario: Scenario, estimates: tuple[StepEstimate, ...] | None = None) -> RunPlan:
+def plan_run(scenario: Scenario, estimates: tuple[StepEstimate, ...] | None = None, *,
+             usual: tuple[StepEstimate, ...] | None = None) -> RunPlan:
     """Return the plan of a scenario without open distributions.
 
     `estimates` are reused where given: only when nothing they depend on was drawn anew. Raises UserError for a layout that
-    does not fit or a value that is unknown.
+    does not fit or a value that is unknown. `usual` are the estimates at the usual clock, where this is a slower one.
     """
     estimates = estimate_steps(scenario) if estimates is None else estimates
     cluster, recovery = scenario.cluster, scenario.failures.recovery
@@ -176,6 +202,8 @@ def plan_run(scenario: Scenario, estimates: tuple[StepEstimate, ...] | None = No
     spares = (cluster.spares, cluster.warm_spares, cluster.cold_spares)
     most = max([cluster.nodes, *(plan.job_nodes for _, plan in later)]) + sum(spares)
     peak = peak_flops_per_s(cluster.accelerator, mfu_precision(scenario.training.precision))
+    rated = rated_w(scenario)
+    bound = rules(scenario, rated)
     return RunPlan(
         estimates=estimates,
         job=_job(scenario, estimates, cost, interval_s(scenario, cost, mtbf_s)),
@@ -190,15 +218,39 @@ def plan_run(scenario: Scenario, estimates: tuple[StepEstimate, ...] | None = No
         per_node_s=recovery.initialisation_per_node_s,
         windows=(cluster.maintenance.every_s, cluster.maintenance.duration_s) if cluster.maintenance else None,
         growth=later,
-        rates=run_rates(scenario, estimates, peak, cost.size_bytes),
+        rates=run_rates(scenario, estimates, peak, cost.size_bytes, usual),
+        supply=supply(scenario, rated),
+        rules=bound,
+        slower=_slower_plans(scenario, estimates) if bound.any else (),
     )
 
 
-def reprice(plan: RunPlan, scenario: Scenario) -> RunPlan:
+def _slower_plans(scenario: Scenario, usual: tuple[StepEstimate, ...]) -> tuple[RunPlan, ...]:
+    """Return plans at lower and lower clocks; what a clock does not change is as in the usual one."""
+    layout = scenario.training.layout if not isinstance(scenario.training.layout, str) else usual[0].layout
+    fixed = scenario.model_copy(update={"training": scenario.training.model_copy(update={"layout": layout})})
+    return tuple(plan_run(slow, usual=usual) for slow in _slower(fixed))
+
+
+def _slower(scenario: Scenario) -> Iterator[Scenario]:
+    """Yield the scenario with lower and lower limits of its accelerators' power, and no rules."""
+    usual_w = scenario.cluster.power_limit_w or needed(scenario.cluster.accelerator, "tdp_w")
+    lowest_w = needed(scenario.cluster.accelerator, "idle_power_w")
+    facility = scenario.facility.model_copy(update={"power_cap_w": None, "oversubscription": 0.0, "curtailment": ()})
+    for share in LIMITS:
+        if share * usual_w > lowest_w:
+            cluster = scenario.cluster.model_copy(update={"power_limit_w": share * usual_w, "growth": ()})
+            yield scenario.model_copy(update={"cluster": cluster, "facility": facility, "policies": ()})
+
+
+def reprice(plan: RunPlan, scenario: Scenario, usual: tuple[StepEstimate, ...] | None = None) -> RunPlan:
     """Return a plan at the prices and the facility of another scenario that is otherwise the same."""
     later = tuple((at_s, reprice(other, _grown(scenario, other.rates.accelerators))) for at_s, other in plan.growth)
-    rates = run_rates(scenario, plan.estimates, plan.rates.peak_flops_per_s, plan.checkpoint.size_bytes)
-    return replace(plan, rates=rates, growth=later)
+    rates = run_rates(scenario, plan.estimates, plan.rates.peak_flops_per_s, plan.checkpoint.size_bytes, usual)
+    rated = rated_w(scenario)
+    slower = zip(plan.slower, _slower(scenario), strict=True) if plan.slower else ()
+    return replace(plan, rates=rates, growth=later, supply=supply(scenario, rated).with_grids_of(plan.supply),
+                   rules=rules(scenario, rated), slower=tuple(reprice(other, slow, plan.estimates) for other, slow in slower))
 
 
 def _grown(scenario: Scenario, accelerators: int) -> Scenario:

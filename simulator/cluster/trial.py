@@ -10,10 +10,13 @@ import simpy
 
 from kernels.job import CHECKPOINTS as CHECKPOINTS_PLACE
 from kernels.job import NOW, STEP
+from kernels.meter import BEYOND
 from kernels.nodes import take_returns, tick
-from simulator.accounting import STATES, State, settle
+from simulator.accounting import STATES, Bill, Rates, State, make_bill, settle
+from simulator.accounting.supply import Conditions
 from simulator.cluster.history import History
 from simulator.cluster.job import job
+from simulator.cluster.orders import conditions
 from simulator.cluster.plan import KINDS, RunPlan
 from simulator.errors import UserError
 
@@ -30,6 +33,7 @@ class TrialResult:
     """
 
     row: dict[str, float]
+    bill: Bill
     intervals: list[tuple[float, float, str, int, str]] = field(default_factory=list)
 
 
@@ -51,26 +55,56 @@ def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, ke
         The run does not finish.
     """
     log_rows = _LOG_ROWS if keep_intervals else 0
-    history = _history(plan, stream, log_rows)
+    history = _whole_history(plan, stream, log_rows)
     while keep_intervals and history.log.used[0] == log_rows:  # the log was full: the same trial again, with more room
         log_rows *= 4
-        history = _history(plan, stream, log_rows)
+        history = _whole_history(plan, stream, log_rows)
     take_returns(history.nodes, history.state[NOW])
     tick(history.nodes, history.state[NOW])
-    row = settle([(seconds, p.rates) for p, seconds in history.periods], float(history.nodes.hot_node_s[0]))
+    history.meter()
+    periods = [(seconds, p.rates) for p, seconds in history.periods]
+    spare_node_s = float(history.nodes.hot_node_s[0])
+    bill = _bill(history, periods, spare_node_s)
+    row = settle(periods, spare_node_s, bill)
     counted = history.hazards.counted
     row["interruptions"] = float(counted.sum()) + history.windows
     for kind in KINDS:
         hit = sum(n for n, c in zip(counted.tolist(), plan.components, strict=True) if c.kind == kind)
         row[f"interruptions_{kind.replace('-', '_')}"] = hit + (history.windows if kind == "planned" else 0.0)
     row["checkpoints"] = float(history.state[CHECKPOINTS_PLACE])
-    return TrialResult(row, _intervals(history) if keep_intervals else [])
+    return TrialResult(row, bill, _intervals(history) if keep_intervals else [])
 
 
-def _history(plan: RunPlan, stream: Callable[[str], np.random.Generator], log_rows: int) -> History:
+def _bill(history: History, periods: list[tuple[np.ndarray, Rates]], spare_node_s: float) -> Bill:
+    """Return the bill: by the hour where there is a calendar, else of the whole run at once."""
+    last = periods[-1][1]
+    if history.met is None:
+        it_j = sum(float((rates.it_w.sum(axis=0) * seconds).sum()) for seconds, rates in periods)
+        wall_s = sum(float(seconds.sum()) for seconds, _ in periods)
+        return make_bill(history.plan.supply, np.array([wall_s]), np.array([it_j + last.spare_node_w * spare_node_s]))
+    bins = history.log.meter.bins
+    kinds = last.it_w.shape[0]
+    by_hour_j = bins[:, :kinds].sum(axis=1) + last.spare_node_w * bins[:, -1]
+    return make_bill(history.plan.supply, bins[:, kinds:-1].sum(axis=1), by_hour_j, history.met)
+
+
+def _whole_history(plan: RunPlan, stream: Callable[[str], np.random.Generator], log_rows: int) -> History:
+    """Return a history that came to its end before its calendar did."""
+    until_s = plan.horizon_s
+    while True:
+        met = None
+        if plan.supply.calendar is not None:
+            met = conditions(plan.supply, plan.rules, plan.full_w, until_s, lambda i: stream(f"curtailment {i}"))
+        history = _history(plan, stream, met, log_rows)
+        if history.log.meter.marks[BEYOND] == 0.0:
+            return history
+        until_s *= 1.5  # the same trial again, with a longer calendar
+
+
+def _history(plan: RunPlan, stream: Callable[[str], np.random.Generator], met: Conditions | None, log_rows: int) -> History:
     """Return a history that came to its end."""
     env = simpy.Environment()
-    history = History(plan, stream, log_rows=log_rows)
+    history = History(plan, stream, met, log_rows=log_rows)
     ideal_s = float(np.diff(plan.job.first_step) @ plan.job.step_s)
     env.run(until=env.process(job(env, history, _PATIENCE * ideal_s + _PATIENCE_S)))
     if not history.done:

@@ -33,8 +33,10 @@ from simulator.fields import (
 )
 from simulator.scenario.calendar import Calendar
 from simulator.scenario.checks import check_growth, check_nodes, check_power_limit, check_scenario
+from simulator.scenario.electricity import Carbon
 from simulator.scenario.facility import Facility
 from simulator.scenario.operations import Copies, Elasticity, Growth, Maintenance, SlowNodes
+from simulator.scenario.policies import Policy
 from simulator.scenario.pricing import Pricing, Rental
 from simulator.scenario.training import Training
 
@@ -140,6 +142,8 @@ class Scenario(Record):
     calendar: Calendar | None = Field(default=None, description="date and time zone, for all that changes with the hour")
     facility: Facility = Facility()
     pricing: Pricing = Pricing(rental=Rental())
+    carbon: Carbon = Carbon()
+    policies: tuple[Policy, ...] = Field(default=(), description="what the operator does by the hour")
     goals: Goals = Goals()
     monte_carlo: MonteCarlo = MonteCarlo()
 

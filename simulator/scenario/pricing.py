@@ -14,6 +14,7 @@ from simulator.catalog.records import AcceleratorRecord, SiteRecord
 from simulator.errors import UserError, unknown_name
 from simulator.fields import Bytes, Count, Distribution, QuantityOrName, Record, Seconds, Share, UsdPerByte, UsdPerByteSecond
 from simulator.scenario.checks import FieldError
+from simulator.scenario.electricity import Electricity
 from simulator.units import shorten
 
 PriceName = Literal["on_demand", "reserved_1y", "reserved_3y", "spot"]
@@ -51,17 +52,11 @@ class Rental(Record):
     term_s: Seconds = Field(default=0.0, description="paid for whole at least, from when an accelerator is added")
     parts: tuple[RentedPart, ...] = Field(default=(), description="in place of one price and term")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _one_price_or_parts(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and value.get("parts"):
-            for key in ("price", "term"):
-                if value.get(key) is not None:
-                    raise FieldError(key, f"found both {key!r} and 'parts'; allowed: one of the two")
-        return value
-
     @model_validator(mode="after")
     def _whole(self) -> Rental:
+        for key, found, usual in (("price", self.price_usd_per_accelerator_s, "on_demand"), ("term", self.term_s, 0.0)):
+            if self.parts and found != usual:
+                raise FieldError(key, f"found both {key!r} and 'parts'; allowed: one of the two")
         for i, part in enumerate(self.parts):
             if isinstance(part.share, Distribution):
                 raise FieldError(f"parts.{i}.share", "found a distribution; allowed: one number, as shares sum to 1")
@@ -138,6 +133,7 @@ class Pricing(PricingRecord):
     storage_usd_per_byte_s: UsdPerByteSecond = Field(default=0.0, description="of the checkpoints kept and the data set")
     dataset_bytes: Bytes | None = Field(default=None, description="of the data set, stored while the run lasts")
     egress: Egress | None = None
+    electricity: Electricity | None = Field(default=None, description="a tariff; with rent it is paid on top")
     price_year: Count | None = Field(default=None, description="year of the prices; absent: the scenario's year")
     dollars: Count | None = Field(default=None, description="year in whose dollars results are stated; absent: price_year")
 
