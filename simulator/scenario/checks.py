@@ -99,7 +99,10 @@ def check_generation(name: str) -> None:
 
 def check_scenario(scenario: Scenario) -> None:
     """All rules between sections, in the order in which a planner would set them."""
+    from simulator.scenario.series import check_series
+
     accelerator = scenario.cluster.accelerator
+    check_series(scenario, scenario.calendar)
     check_generation(accelerator.generation)
     precision = scenario.training.precision
     if precision not in accelerator.peak_flops:

@@ -19,6 +19,7 @@ from simulator.scenario.errors import explain
 from simulator.scenario.models import CATALOG, DEFAULTS, Scenario
 from simulator.scenario.queueing import QueueScenario
 from simulator.scenario.reading import MAX_DEPTH, Document, Mark, Path, parse_document, place, read_text
+from simulator.scenario.series import FORMS, series_paths
 
 # Keys of which a child that gives one side drops the other side of what it extends.
 _ALTERNATIVES: dict[Path, tuple[set[str], set[str]]] = {
@@ -26,6 +27,7 @@ _ALTERNATIVES: dict[Path, tuple[set[str], set[str]]] = {
     ("pricing",): ({"rental"}, {"owned", "preset"}),
     ("pricing", "rental"): ({"price", "term"}, {"parts"}),
 }
+_SERIES = frozenset(series_paths(Scenario))
 _MAX_CHAIN = 10
 _INSIDE: Path = ("<record>",)  # a path without rules, for merges inside a catalog record
 S = TypeVar("S", bound=Record)
@@ -140,7 +142,8 @@ def _merged(base: Any, child: Any, path: Path, positions: dict[Path, Mark]) -> A
                 positions[(*path, "preset")] = positions[path]
         if "preset" in child:
             base = None
-    if not (_is_section(base) and _is_section(child)):
+    another_series = path in _SERIES and isinstance(child, dict) and not child.keys().isdisjoint(FORMS)
+    if another_series or not (_is_section(base) and _is_section(child)):
         _forget(path, base, positions)
         return child
     result = dict(base)
@@ -175,6 +178,7 @@ def _resolve(document: Document) -> Document:
     """Return the document with whole records instead of catalog names, and the defaults of the catalog."""
     data = _plain(document.data)
     positions = dict(document.positions)
+    data = _with_csv_paths(data, positions)
     for path, kind in CATALOG.items():
         parent = data
         for step in path[:-1]:
@@ -188,6 +192,18 @@ def _resolve(document: Document) -> Document:
         if ("training", key) in positions:
             positions.setdefault(("training", "batch_schedule", 0, key), positions["training", key])
     return Document(_without_nulls(data), positions)
+
+
+def _with_csv_paths(value: Any, positions: dict[Path, Mark], path: Path = ()) -> Any:
+    """Return a copy in which the CSV file of every series is relative to the working folder, not to the file that names it."""
+    if isinstance(value, list):
+        return [_with_csv_paths(item, positions, (*path, i)) for i, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    copied = {key: _with_csv_paths(item, positions, (*path, key)) for key, item in value.items()}
+    if isinstance(value.get("csv"), str) and (*path, "csv") in positions and positions[*path, "csv"].line:
+        copied["csv"] = os.path.normpath(os.path.join(os.path.dirname(positions[*path, "csv"].file), value["csv"]))
+    return copied
 
 
 def _record(kind: str, value: Any, path: Path, positions: dict[Path, Mark]) -> Any:

@@ -18,7 +18,7 @@ from simulator.errors import UserError, nearest
 
 Path = tuple[str | int, ...]
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 20_000_000  # room for hourly series of many years; what has structure is bounded by MAX_NODES
 MAX_NODES = 10_000
 MAX_DEPTH = 50
 _MAX_NUMBER = 80  # a longer scalar stays text, and no quantity accepts it
@@ -73,7 +73,7 @@ def read_document(file: str) -> Document:
 
 
 def read_text(file: str) -> str:
-    """Return the text of a file; raise UserError if there is none, or it is no text of at most 1 MB."""
+    """Return the text of a file; raise UserError if there is none, or it is no text of at most 20 MB."""
     try:
         with open(file, "rb") as stream:
             raw = stream.read(MAX_BYTES + 1)

@@ -16,7 +16,8 @@ _REQUIRED: dict[str, list[str]] = {
     "cluster": ["accelerator", "accelerators"],
     "checkpoint": ["storage_bandwidth"],
 }
-_LIST_ITEMS = ("BatchPhase", "FailureComponent")  # items of lists never merge and are always whole
+# Items of lists never merge and are always whole, and so are the forms of a series.
+_WHOLE = ("BatchPhase", "FailureComponent", "Synthetic", "Solar", "Wind", "Tariff", "Period")
 
 
 def json_schema() -> dict[str, Any]:
@@ -28,7 +29,7 @@ def json_schema() -> dict[str, Any]:
     schema = Scenario.model_json_schema(by_alias=True, mode="validation")
     definitions: dict[str, Any] = schema["$defs"]
     for name, definition in definitions.items():
-        if name not in _LIST_ITEMS:
+        if name not in _WHOLE:
             definition.pop("required", None)
     schema.pop("required", None)
     for path, kind in CATALOG.items():

@@ -7,10 +7,10 @@ into a piecewise-constant function of the seconds since the run's start.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, get_args
 
 import numpy as np
 from pydantic import (
@@ -23,12 +23,14 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
 
 from simulator.errors import UserError, unknown_name
-from simulator.fields import DISTRIBUTIONS, Distribution, PositiveSeconds, Quantity, Ratio, Record, file_key
-from simulator.scenario.calendar import DAY_S, HOUR_S, Calendar, Offsets, read_time, wall_dates, wall_time, write_time, year_start_s
+from simulator.fields import DISTRIBUTIONS, PositiveSeconds, Quantity, Ratio, Record, file_key
+from simulator.scenario.calendar import DAY_S, Calendar, read_time, write_time, year_start_s
 from simulator.scenario.checks import FieldError, central
+from simulator.scenario.series_clock import Profile, direct, repeated
 from simulator.scenario.series_csv import Rows, check_unit, csv_rows, inline_rows, make_rows
 from simulator.scenario.series_profiles import Solar, Synthetic, Tariff, Wind
 from simulator.units import KINDS, QuantityError
@@ -105,7 +107,8 @@ class Series(Record):
     def describe(self) -> str:
         """Return what a report says of it in a few words; what is made up is called synthetic."""
         if self.form == "rows":
-            return f"{self.rows!r}" + (f" of {self.rows.source}" if self.rows.source else "") + (", repeated" if self.repeat else "")
+            of = f" of {self.rows.source}" if self.rows.source else ""
+            return f"{self.rows!r}{of}{', repeated' if self.repeat else ''}"
         return "tariff by the local clock" if self.form == "tariff" else f"synthetic {self.form.replace('synthetic', 'profile')}"
 
     def to_file(self) -> dict[str, Any]:
@@ -137,7 +140,7 @@ def _rows(series: Series, field: SeriesOrQuantity) -> Rows:
 
 
 class SeriesOrQuantity(Quantity):
-    """Annotation of a quantity, a distribution or a `Series` of one kind, within bounds."""
+    """Annotation of a quantity, a distribution or a `Series` of one kind, within bounds; of a field `float | Series`."""
 
     def read(self, value: Any) -> Any:
         """Return the SI value, the distribution or the series."""
@@ -153,6 +156,8 @@ class SeriesOrQuantity(Quantity):
 
     def write(self, value: Any) -> Any:
         """Return what a file writes."""
+        if value is None:  # the default of a field that may lack it
+            return None
         return value.to_file() if isinstance(value, Series) else super().write(value)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -161,13 +166,14 @@ class SeriesOrQuantity(Quantity):
         return {"anyOf": [*text["anyOf"], series], "description": f"{text['description']}; or a series over time"}
 
 
-class _Profile(NamedTuple):
-    """A series without its scale: values from UTC times on, and the stretch that it covers."""
+_SPARE_S = 2 * DAY_S  # profiles are made for whole years of their own clock, which may be another than the calendar's
+MAX_RUN_S = 100 * 366 * DAY_S
 
-    utc_s: np.ndarray
-    values: np.ndarray
-    from_s: float
-    until_s: float
+
+def check_length(until_s: float) -> None:
+    """Raise UserError for a run too long to be laid over a calendar."""
+    if not until_s <= MAX_RUN_S:
+        raise UserError(f"found a run of {until_s / (365.25 * DAY_S):.3g} years; allowed with a calendar: at most 100 years")
 
 
 def steps(series: Series, calendar: Calendar, until_s: float) -> tuple[np.ndarray, np.ndarray]:
@@ -192,8 +198,9 @@ def steps(series: Series, calendar: Calendar, until_s: float) -> tuple[np.ndarra
     UserError
         Rows that do not reach as far as the run, or that contradict the clock of the calendar.
     """
+    check_length(until_s)
     start = calendar.start_utc_s
-    years = (calendar.local(0.0).year - 1, calendar.local(until_s).year + 2)  # a year to spare: the clock of rows may be another
+    years = (calendar.local(-_SPARE_S).year, calendar.local(until_s + _SPARE_S).year + 1)
     profile = _profile(_unscaled(series), series.kind, calendar, *(years if _needs_years(series) else (0, 0)))
     if profile.from_s > start or profile.until_s < start + until_s:
         raise UserError(_beyond(series, calendar, profile, until_s))
@@ -211,112 +218,66 @@ def _needs_years(series: Series) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _profile(form: tuple[Rows | None, bool, Any], kind: str, calendar: Calendar, first_year: int, end_year: int) -> _Profile:
+def _profile(form: tuple[Rows | None, bool, Any], kind: str, calendar: Calendar, first_year: int, end_year: int) -> Profile:
     rows, repeat, generated = form
     if rows is None:
         utc, values = generated.steps(calendar, range(first_year, end_year), kind)
-        profile = _Profile(utc, values, float(utc[0]), math.inf)
+        profile = Profile(utc, values, float(utc[0]), math.inf)
     elif not repeat:
         profile = direct(rows, calendar)
     else:
-        profile = _repeated(rows, calendar, year_start_s(first_year), year_start_s(end_year))
+        profile = repeated(rows, calendar, year_start_s(first_year), year_start_s(end_year))
     profile.utc_s.setflags(write=False)
     profile.values.setflags(write=False)
     return profile
 
 
-def _beyond(series: Series, calendar: Calendar, profile: _Profile, until_s: float) -> str:
+def _beyond(series: Series, calendar: Calendar, profile: Profile, until_s: float) -> str:
     def show(utc_s: float) -> str:
         return write_time(datetime.fromtimestamp(utc_s, calendar.zone))
 
     start = calendar.start_utc_s
-    return (f"{series.rows.source or 'rows'}: found rows from {show(profile.from_s)} until {show(profile.until_s)}, but the run needs "
-            f"{show(start)} until {show(start + until_s)}; allowed: rows for all of it, or `repeat: true` for rows of a year or more")
+    needs = f"{show(start)} until {show(start + until_s)}" if until_s > 0.0 else f"{show(start)}, its start"
+    return (f"{series.rows.name}: found rows from {show(profile.from_s)} until {show(profile.until_s)}, but the run "
+            f"needs {needs}; allowed: rows for all of it, or `repeat: true` with rows of a year or more")
 
 
-def _clock(rows: Rows, calendar: Calendar, from_s: float, to_s: float) -> Offsets:
-    """Return the clock of rows: a fixed offset from UTC, or that of the calendar."""
-    if rows.offset_s is None:
-        return calendar.offsets(from_s, to_s)
-    return Offsets(np.array([-(1 << 50)]), np.array([rows.offset_s]))
+def series_of(record: Record, path: str = "") -> Iterator[tuple[str, Series]]:
+    """Yield every series in a record, with its path in file form."""
+    for name in type(record).model_fields:
+        value, key = getattr(record, name), file_key(name)
+        for end, item in enumerate(value) if isinstance(value, tuple) else (("", value),):
+            here = ".".join(str(step) for step in (path, key, end) if step != "")
+            if isinstance(item, Series):
+                yield here, item
+            elif isinstance(item, Record):
+                yield from series_of(item, here)
 
 
-def direct(rows: Rows, calendar: Calendar) -> _Profile:
-    """Return rows at the UTC times at which they stand.
-
-    A local time that comes twice is the second where the row before already stands at the first; one row alone covers both.
-    Rows within an hour that the clock skips take no time.
-    """
-    clock = _clock(rows, calendar, rows.clock_s[0], rows.end_s)
-    at = np.append(rows.clock_s, rows.end_s)
-    utc, later = clock.to_utc(at), clock.to_utc(at, later=True)
-    for i in np.flatnonzero(later > utc):
-        if i and utc[i] <= utc[i - 1]:
-            utc[i] = later[i]
-    skipped = (np.diff(utc) == 0.0) & (np.diff(at) > 0.0)
-    wrong = (np.diff(utc) <= 0.0) & ~skipped
-    if wrong.any():
-        i = int(wrong.argmax()) + 1
-        raise UserError(f"{rows.source or 'rows'}: found {rows.show(at[i])} after {rows.show(at[i - 1])}; allowed: times that rise on the "
-                        f"clock of {calendar.time_zone}")
-    keep = ~skipped
-    return _Profile(utc[:-1][keep], rows.values[keep], float(utc[0]), float(utc[-1]))
+def check_series(record: Record, calendar: Calendar | None) -> None:
+    """Raise FieldError for a series without a calendar, or one that has no value at the start or contradicts the clock."""
+    for path, series in series_of(record):
+        if calendar is None:
+            raise FieldError("calendar", f"missing, but {path} changes over time; allowed: a calendar such as "
+                                         "{start: 2024-06-01, time_zone: America/New_York}")
+        try:
+            steps(series, calendar, 0.0)
+        except (UserError, QuantityError) as error:
+            raise FieldError(path, str(error)) from None
 
 
-def _repeated(rows: Rows, calendar: Calendar, from_s: float, to_s: float) -> _Profile:
-    """Return rows where they stand, and before and after them those of the same month, day and hour."""
-    inside = direct(rows, calendar)
-    parts = [_transplanted(rows, calendar, from_s, min(inside.from_s, to_s)), (inside.utc_s, inside.values),
-             _transplanted(rows, calendar, max(inside.until_s, from_s), to_s)]
-    utc, values = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-    return _Profile(utc, values, min(from_s, inside.from_s), max(to_s, inside.until_s))
+def series_paths(root: type[Record], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the paths (keys of a file) of the fields of a record that may hold a series, lists left out."""
+    for name, field in root.model_fields.items():
+        here = (*path, file_key(name))
+        if holds_series(field):
+            yield here
+        for option in (field.annotation, *get_args(field.annotation)):
+            if isinstance(option, type) and issubclass(option, Record):
+                yield from series_paths(option, here)
 
 
-def _transplanted(rows: Rows, calendar: Calendar, from_s: float, to_s: float) -> tuple[np.ndarray, np.ndarray]:
-    found: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0))]
-    if from_s < to_s:
-        clock = _clock(rows, calendar, from_s, to_s)
-        ends = np.append(clock.utc_s[1:], np.inf)
-        for start, end, offset in zip(clock.utc_s, ends, clock.offset_s, strict=True):
-            low, high = max(float(start), from_s), min(float(end), to_s)
-            if low < high:
-                wall, values = _of_other_years(rows, low + offset, high + offset)
-                found.append((wall - offset, values))
-    return np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
-
-
-def _of_other_years(rows: Rows, from_s: float, to_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steps of a stretch of wall-clock time by rows of the same month, day and hour."""
-    hours = np.arange(from_s // HOUR_S * HOUR_S, to_s, HOUR_S)
-    new = np.append(True, rows.clock_s[1:] > np.maximum.accumulate(rows.clock_s)[:-1])  # the first of an hour that comes twice
-    clock, values = rows.clock_s[new], rows.values[new]
-    source = _same_hours(rows, hours)
-    first = np.searchsorted(clock, source, side="right") - 1
-    counts = np.searchsorted(clock, source + HOUR_S, side="left") - first
-    index = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - first, counts)
-    wall = np.maximum(clock[index] - np.repeat(source, counts), 0.0) + np.repeat(hours, counts)
-    wall = np.maximum(wall, from_s)
-    keep = np.append(wall[1:] > wall[:-1], True) & (wall < to_s)
-    return wall[keep], values[index][keep]
-
-
-def _same_hours(rows: Rows, hours: np.ndarray) -> np.ndarray:
-    """Return for wall-clock hours those of the latest year of the rows that has them; 29 Feb may take 28 Feb."""
-    parts = wall_dates(hours)
-    in_day = hours - parts.day * float(DAY_S)
-    found = np.full(hours.shape, np.nan)
-    years = range(wall_time(rows.end_s).year, wall_time(rows.clock_s[0]).year - 1, -1)
-    in_month = parts.day - parts.day.astype("datetime64[D]").astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
-    leap_day = (parts.month == 2) & (in_month == 28)
-    for moved in (0, 1):  # first the day itself, then for 29 Feb the day before
-        for year in years:
-            months = (np.datetime64(f"{year}-01", "M") + (parts.month - 1)).astype("datetime64[D]").astype(np.int64)
-            there = (months + in_month - moved * leap_day) * float(DAY_S) + in_day
-            exists = wall_dates(there).month == parts.month
-            take = np.isnan(found) & exists & (there >= rows.clock_s[0]) & (there < rows.end_s) & (leap_day | (moved == 0))
-            found[take] = there[take]
-    if np.isnan(found).any():
-        lacking = wall_time(hours[int(np.isnan(found).argmax())])
-        raise UserError(f"{rows.source or 'rows'}: found no row for {lacking:%d %B %H:%M} in rows from {rows.show(rows.clock_s[0])} until "
-                        f"{rows.show(rows.end_s)}; allowed with `repeat: true`: rows for every hour of a year")
-    return found
+def holds_series(field: FieldInfo) -> bool:
+    """Whether a field may hold a series."""
+    inside = [extra for option in get_args(field.annotation) for extra in getattr(option, "__metadata__", ())]
+    return any(isinstance(extra, SeriesOrQuantity) for extra in (*field.metadata, *inside))

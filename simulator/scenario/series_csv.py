@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,20 +59,25 @@ class Rows:
         self.values = zero + raw * (one - zero)
         for array in (self.clock_s, self.raw, self.values):
             array.setflags(write=False)
-        self._hash = hash((clock_s.tobytes(), raw.tobytes(), end_s, offset_s, unit))
+        digest = blake2b(clock_s.tobytes() + raw.tobytes() + repr((end_s, offset_s, unit)).encode(), digest_size=8)
+        self._hash = int.from_bytes(digest.digest(), "big") >> 2  # the same in every process
 
     def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        return (isinstance(other, Rows) and (self._hash, self.end_s, self.offset_s, self.unit)
-                == (other._hash, other.end_s, other.offset_s, other.unit)
-                and np.array_equal(self.clock_s, other.clock_s) and np.array_equal(self.raw, other.raw))
+        return self is other or (
+            isinstance(other, Rows) and self._hash == other._hash
+            and (self.unit, self.end_s, self.offset_s) == (other.unit, other.end_s, other.offset_s)
+            and np.array_equal(self.clock_s, other.clock_s) and np.array_equal(self.raw, other.raw))
 
     def __hash__(self) -> int:
         return self._hash
 
     def __repr__(self) -> str:
         return f"{len(self.raw)} rows from {self.show(self.clock_s[0])} until {self.show(self.end_s)} in {self.unit}"
+
+    @property
+    def name(self) -> str:
+        """How messages call them."""
+        return self.source or "rows"
 
     def show(self, clock_s: float) -> str:
         """Return a time on the rows' clock as a file writes it."""
@@ -103,7 +109,7 @@ def check_unit(unit: Any, kind: str) -> str:
     if unit is None and not si:
         return ""
     if not isinstance(unit, str):
-        raise QuantityError(f"found {'none' if unit is None else shorten(unit)}; allowed: a unit, as in {example!r}")
+        raise QuantityError(f"{'missing' if unit is None else 'found ' + shorten(unit)}; allowed: a unit, as in {example!r}")
     try:
         parse_quantity(f"1 {unit}", kind)
     except QuantityError:
@@ -131,21 +137,24 @@ def make_rows(rows: Iterable[Row], unit: str, kind: str, until: datetime | None,
         if not times:
             offset = None if moved is None else round(moved.total_seconds())
         elif (moved is None) != (offset is None):
-            raise QuantityError(f"{row.place}: found {write_time(row.time)!r}; allowed: an offset from UTC in all rows or in none")
+            raise QuantityError(f"{row.place}: found {write_time(row.time)!r}; allowed: an offset from UTC in all rows or "
+                                "in none")
         at = wall_s(row.time) + (0.0 if moved is None or offset is None else offset - moved.total_seconds())
         if times and at <= times[-1] and (offset is not None or at < times[-1] - _BACK_S):
-            raise QuantityError(f"{row.place}: found {write_time(row.time)!r} after a row at or past it; allowed: times that rise")
+            raise QuantityError(f"{row.place}: found {write_time(row.time)!r} after a row at or past it; allowed: times that "
+                                "rise")
         times.append(at)
         raw.append(row.value)
         places.append(row.place)
     if not times:
-        raise QuantityError(f"{source}: found no rows; allowed: at least one" if source else "found no rows; allowed: at least one")
+        raise QuantityError(f"{source or 'rows'}: found no rows; allowed: at least one")
     clock = np.array(times)
     made = Rows(clock, _end(clock, until, offset, source), offset, np.array(raw), unit, kind, source)
     outside = (made.values < bounds[0]) | (made.values > bounds[1])
     if outside.any():
         i = int(outside.argmax())
-        raise QuantityError(f"{places[i]}: found {raw[i]!r} {unit}; allowed: from {bounds[0]:g} to {bounds[1]:g} {KINDS[kind][0]}")
+        raise QuantityError(f"{places[i]}: found {raw[i]!r} {unit}; allowed: from {bounds[0]:g} to {bounds[1]:g} "
+                            f"{KINDS[kind][0]}")
     return made
 
 
@@ -204,8 +213,8 @@ def _text_rows(text: str, spacing_s: float | None) -> Iterable[Row]:
         except ValueError:
             value = math.nan
         if start is None or not math.isfinite(value) or (count and not spacing_s):
-            raise QuantityError(f"rows: found {shorten(word)}; allowed: times such as 2024-01-01T00:00, each before the values from "
-                                "there on, with `spacing` between them")
+            raise QuantityError(f"rows: found {shorten(word)}; allowed: times such as 2024-01-01T00:00, each before the values "
+                                "from there on, with `spacing` between them")
         at = start if count == 0 else wall_time(wall_s(start) + count * (spacing_s or 0.0)).replace(tzinfo=start.tzinfo)
         yield Row(at, value, f"rows: {write_time(at)}")
         count += 1
@@ -249,8 +258,8 @@ def _csv_rows(reader: Any, file: str, time: str | None, column: str | None) -> I
             if not header:
                 header = [cell.strip() for cell in cells]
                 if len(header) < 2:
-                    raise QuantityError(f"{place}: found one column {header[0]!r}; allowed: a header with a column of times and one "
-                                        "of values, parted by commas")
+                    raise QuantityError(f"{place}: found one column {header[0]!r}; allowed: a header with a column of times and "
+                                        "one of values, parted by commas")
                 when, what = _column(header, time, 0, place), _column(header, column, 1, place)
                 if when == what:
                     raise QuantityError(f"{place}: found {header[when]!r} as time and as value; allowed: two columns")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from simulator.fields import CountOrZero, Quantity, Record, Watts
@@ -54,7 +54,7 @@ class OfField:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         if self.swing:
-            return {"type": ["number", "string"], "description": "share of the mean; for a temperature a difference such as '5 degC'"}
+            return {"type": ["number", "string"], "description": "share of the mean; or a difference such as '5 degC'"}
         return {"type": ["number", "string"], "description": "a quantity of the field's own unit"}
 
 
@@ -70,7 +70,7 @@ def by_years(years: range, make: Callable[[int], Steps]) -> Steps:
 
 
 class Synthetic(Record):
-    """A made-up hourly profile: a cosine a day, a cosine a year, and weekends; the time average of each local year is the mean."""
+    """A made-up hourly profile: a cosine a day, a cosine a year, and weekends; each local year has the mean."""
 
     mean: Level
     day_swing: Swing = Field(default=0.0, description="amplitude over a day")
@@ -141,7 +141,7 @@ def scale_to_mean(values: np.ndarray, mean: float) -> float:
 
 
 class Solar(Record):
-    """A made-up clear sky: output follows the sine of the sun's elevation, scaled to a capacity factor and clipped at capacity."""
+    """A made-up clear sky: output follows the sine of the sun's elevation, scaled to a capacity factor, at most capacity."""
 
     capacity_w: Watts
     capacity_factor: Annotated[float, Quantity("ratio", high=0.4, above=True)]
@@ -160,8 +160,9 @@ class Solar(Record):
 def sun_height(day: np.ndarray, hour: np.ndarray, latitude: float) -> np.ndarray:
     """Return the sine of the sun's elevation.
 
-    Declination 23.45 deg sin(360 deg (284 + day) / 365): P. I. Cooper, Solar Energy 12 (1969), p. 333-346. Elevation from latitude,
-    declination and hour angle: Duffie and Beckman, Solar Engineering of Thermal Processes, equation 1.6.5. Both FROM MEMORY.
+    Declination 23.45 deg sin(360 deg (284 + day) / 365): P. I. Cooper, Solar Energy 12 (1969), p. 333-346. Elevation from
+    latitude, declination and hour angle: Duffie and Beckman, Solar Engineering of Thermal Processes, equation 1.6.5. Both
+    FROM MEMORY.
 
     Parameters
     ----------
@@ -250,30 +251,18 @@ class ClockRange:
         return {"type": ["string", "integer"], "description": self.what}
 
 
+Hours = Annotated[tuple[int, int], ClockRange(0, 24, "local hours from and until, such as 14-20; 22-6 passes midnight")]
+Months = Annotated[tuple[int, int], ClockRange(1, 12, "months, both included, such as 6-9 or 7; 11-2 passes new year")]
 _DAYS = {"weekdays": slice(0, 1), "weekends": slice(1, 2), "all": slice(0, 2)}
-
-
-def _read_days(value: Any) -> str:
-    if value not in _DAYS:
-        raise QuantityError(f"found {shorten(value)}; allowed: {', '.join(_DAYS)}")
-    return str(value)
 
 
 class Period(Record):
     """Hours of some days and months that have a price of their own."""
 
-    hours: Annotated[tuple[int, int], ClockRange(0, 24, "local hours from and until, such as 14-20; 22-6 passes midnight")] = (0, 24)
-    days: Annotated[str, WithJsonSchema({"enum": list(_DAYS)})] = "all"
-    months: Annotated[tuple[int, int], ClockRange(1, 12, "months, both included, such as 6-9 or 7; 11-2 passes new year")] = (1, 12)
+    hours: Hours = (0, 24)
+    days: Literal["weekdays", "weekends", "all"] = "all"
+    months: Months = (1, 12)
     price: Level
-
-    @model_validator(mode="after")
-    def _known_days(self) -> Period:
-        try:
-            _read_days(self.days)
-        except QuantityError as error:
-            raise FieldError("days", str(error)) from None
-        return self
 
 
 class Tariff(Record):
