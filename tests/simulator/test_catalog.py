@@ -106,7 +106,7 @@ def _values(record: dict[str, Any]) -> list[str]:
             continue
         if key == "components":
             keys += [f"components.{component['name']}" for component in value]
-        elif key in ("peak_flops", "recovery"):
+        elif key in ("peak_flops", "recovery", "owned"):
             keys += [f"{key}.{part}" for part in value]
         else:
             keys.append(key)
