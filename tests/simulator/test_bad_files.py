@@ -330,7 +330,7 @@ def test_at_most_ten_problems_are_listed(tmp_path: Path) -> None:
     (b"\x89PNG\r\n\x1a\n\x00\x00", ["binary"]),
     (b"name: test\nmodel: caf\xe9\n", [":2:", "UTF-8"]),
     ("name: test\n".encode("utf-16"), ["binary"]),
-    (b"name: test\n" * 100_000, ["1000000 bytes"]),
+    (b"name: test\n" * 2_000_000, ["20000000 bytes"]),
     (b"a: &a [1]\nb: &b [*a, *a]\nc: &c [*b, *b]\n", [":2:", "alias"]),
     (b"a: &a [*a]\n", ["alias"]),
     (b"%YAML 3.0\n---\nname: x\n", ["YAML"]),
