@@ -57,8 +57,7 @@ def clock_share(accelerator: AcceleratorRecord, g: GenerationRecord, power_limit
     if not (knows_power(accelerator) and knows_power(reference)):
         return 1.0
     peak = peak_flops_per_s(accelerator, "bf16") / peak_flops_per_s(reference, "bf16")
-    at_tdp = power_model(reference, None, g)._replace(gemm=max(1.0, g.gemm_demand))
-    own = power_model(accelerator, power_limit_w, g)
+    at_tdp, own = power_model(reference, None, g), power_model(accelerator, power_limit_w, g)
     # Of the chip at full clock: the reference's demand, with as many units as the peak says.
     drawn = own._replace(gemm=at_tdp.gemm * peak * (at_tdp.tdp_w - at_tdp.idle_w) / (own.tdp_w - own.idle_w))
     return float(product_clock(drawn) / product_clock(at_tdp))
