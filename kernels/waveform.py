@@ -157,19 +157,25 @@ def moving_average(edges_s: Floats, power_w: Floats, window_s: float) -> tuple[F
 
 
 @kernel
-def steepest(edges_s: Floats, power_w: Floats, window_s: float) -> tuple[float, float]:
-    """Return the largest rise and the largest fall over a window, W/s, neither below 0.
+def steepest(edges_s: Floats, power_w: Floats, averaged_s: float, window_s: float) -> tuple[float, float]:
+    """Return the largest rise and the largest fall of an average over a window, W/s, neither below 0.
 
-    (P(t) - P(t - window)) / window is the change over a window, and also the slope of the moving average over it, so a
-    meter that averages over the window sees no steeper one.
+    With both equal, it is the largest change from one reading to the next of a meter that shows the mean of each window, in
+    whatever phase to the step. The average is linear between its times, so its largest change begins or ends at one of them.
+
+    Parameters
+    ----------
+    edges_s, power_w : ndarray
+        A waveform that goes on for ever.
+    averaged_s, window_s : float
+        Of the moving average, and between the two times that are compared; above 0.
     """
-    times = _breaks(edges_s, window_s)
-    middles = 0.5 * (times[1:] + times[:-1])
-    change = _powers_at(edges_s, power_w, middles, 0.0) - _powers_at(edges_s, power_w, middles, window_s)
+    times, average = moving_average(edges_s, power_w, averaged_s)
     rise, fall = 0.0, 0.0
-    for i in range(middles.size):
-        if times[i + 1] - times[i] > SLIVER * edges_s[-1]:
-            rise, fall = max(rise, change[i]), max(fall, -change[i])
+    for shift_s in (0.0, window_s):
+        after = np.interp((times + shift_s) % edges_s[-1], times, average)
+        before = np.interp((times + (shift_s - window_s)) % edges_s[-1], times, average)
+        rise, fall = max(rise, np.max(after - before)), max(fall, np.max(before - after))
     return rise / window_s, fall / window_s
 
 

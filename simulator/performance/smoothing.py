@@ -38,7 +38,7 @@ class Smoothing(NamedTuple):
     mean_w, peak_w, trough_w : float
         What the cluster then draws, W.
     ramps : tuple of Ramp
-        What is left of them.
+        What is left of them; with storage, at most so much.
     capacity_j, flow_w : float
         Storage: what it holds from emptiest to fullest, in all racks, and the sum of the racks' largest flows; floor: 0.
     usd_per_h : float or None
@@ -111,7 +111,7 @@ def _floor(waveform: Waveform, floor: float) -> Smoothing:
     level = floor * max(float(s.power_w.max()) for s in waveform.stages)
     missing_j = np.mean([energy_above_j(s.edges_s, -s.power_w, -level) for s in waveform.stages])
     extra_j = float(missing_j) * waveform.accelerators * (1.0 + waveform.beside.share)
-    ramps = tuple(Ramp(window, *steepest(*cluster, window)) for window in RAMP_WINDOWS_S)
+    ramps = tuple(Ramp(window, *steepest(*cluster, window, window)) for window in RAMP_WINDOWS_S)
     return _way("floor", floor, waveform, extra_j, (float(cluster.power_w.min()), float(cluster.power_w.max())), ramps)
 
 
@@ -121,23 +121,11 @@ def _storage(waveform: Waveform, window_s: float, efficiency: float) -> Smoothin
     needs = [storage_need(s.edges_s, s.power_w, window_s, efficiency) for s in waveform.stages]
     lost_w = each * sum(need.lost_w for need in needs)
     _, average = moving_average(*waveform.cluster, window_s)
-    ramps = tuple(Ramp(window, *_steepest_of_average(waveform.cluster, window_s, window)) for window in RAMP_WINDOWS_S)
+    ramps = tuple(Ramp(window, *steepest(*waveform.cluster, max(window, window_s), window)) for window in RAMP_WINDOWS_S)
     extremes = (float(average.min()) + lost_w, float(average.max()) + lost_w)
     way = _way("storage", window_s, waveform, lost_w * waveform.period_s, extremes, ramps)
     return way._replace(capacity_j=each * sum(need.capacity_j for need in needs),
                         flow_w=each * sum(need.power_w for need in needs))
-
-
-def _steepest_of_average(power: Power, averaged_s: float, window_s: float) -> tuple[float, float]:
-    """Return the largest rise and fall over a window of an average, W/s.
-
-    The average is linear between its times, so they are at one of these, or a window later.
-    """
-    times, average = moving_average(*power, averaged_s)
-    ends = np.concatenate([times, times + window_s])
-    change = (np.interp(ends % power.period_s, times, average) - np.interp((ends - window_s) % power.period_s, times, average)
-              ) / window_s
-    return max(0.0, float(change.max())), max(0.0, -float(change.min()))
 
 
 def _way(method: str, setting: float, waveform: Waveform, extra_j: float, extremes: tuple[float, float], ramps: tuple[Ramp, ...]

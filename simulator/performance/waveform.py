@@ -88,7 +88,7 @@ class Waveform:
 
 
 class Ramp(NamedTuple):
-    """Largest change over a window, and steepest slope of the average over that window."""
+    """Largest change between the means of two windows that follow each other, over their length."""
 
     window_s: float
     rise_w_per_s: float
@@ -316,7 +316,7 @@ def shape(power: Power) -> Shape:
     frequency, amplitude = spectrum(power)
     flat = variance <= 1e-18 * mean**2
     largest, inside = int(np.argmax(amplitude)), (frequency >= BAND_HZ[0]) & (frequency <= BAND_HZ[1])
-    ramps = tuple(Ramp(window, *steepest(power.edges_s, power.power_w, window)) for window in RAMP_WINDOWS_S)
+    ramps = tuple(Ramp(window, *steepest(power.edges_s, power.power_w, window, window)) for window in RAMP_WINDOWS_S)
     return Shape(
         mean_w=mean, peak_w=float(power.power_w.max()), trough_w=float(power.power_w.min()), deviation_w=variance**0.5,
         ramps=ramps,

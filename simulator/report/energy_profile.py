@@ -87,7 +87,7 @@ def _given(name: str, unit: str, values: ArrayLike | None, band: Band | None, fa
     if values is None:
         return []
     found = None if band is None else (_checked(name, band[0], _HOURS) / factor, _checked(name, band[1], _HOURS) / factor)
-    return [_Day(f"{name} ({unit})", _checked(name, values, _HOURS) / factor, found, colour)]
+    return [_Day(f"{name}\n({unit})", _checked(name, values, _HOURS) / factor, found, colour)]
 
 
 def _checked(name: str, values: ArrayLike, length: int) -> Floats:
@@ -112,6 +112,7 @@ def _draw(ax: Axes, day: _Day) -> None:
     ax.set_xticks(range(0, _HOURS + 1, 3), [f"{hour:02d}:00" for hour in range(0, _HOURS + 1, 3)], fontsize=9)
     ax.tick_params(axis="y", labelsize=9)
     ax.grid(axis="x", color="#EEEEEE")
+    ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
 
 

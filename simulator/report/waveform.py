@@ -66,7 +66,7 @@ def _draw(ax: Axes, power: Power, d: Shape, name: str) -> None:
     prefix, factor = _prefix(d.peak_w)
     watts = power.power_w / factor
     ax.stairs(watts, power.edges_s, fill=True, color=_FILL, baseline=0.0)
-    ax.stairs(watts, power.edges_s, color=_LINE, linewidth=1.0 if watts.size < 2000 else 0.5, baseline=None)
+    ax.stairs(watts, power.edges_s, color=_LINE, linewidth=1.0 if watts.size < 500 else 0.5, baseline=None)
     levels = [("peak", d.peak_w, _PEAK), ("mean", d.mean_w, _MEAN), ("trough", d.trough_w, _TROUGH)]
     for _, value, colour in levels:
         ax.axhline(value / factor, color=colour, linewidth=0.9, linestyle="--")
@@ -76,8 +76,9 @@ def _draw(ax: Axes, power: Power, d: Shape, name: str) -> None:
         ax.annotate(f"{label} {prefixed(value, 'W')}", (1.0, place / factor), xycoords=("axes fraction", "data"), xytext=(4, 0),
                     textcoords="offset points", fontsize=8.5, va="center", color=colour)
     ramp = d.ramps[0]
-    ax.set_title(f"{name}\nswing {prefixed(d.swing_w, 'W')} ({d.swing_w / d.mean_w:.0%} of the mean); in {ramp.window_s:g} s up "
-                 f"{prefixed(ramp.rise_w_per_s, 'W/s')}, down {prefixed(ramp.fall_w_per_s, 'W/s')}", loc="left", fontsize=10)
+    up, down = prefixed(ramp.rise_w_per_s, "W/s"), prefixed(ramp.fall_w_per_s, "W/s")
+    ax.set_title(f"{name}\nswing {prefixed(d.swing_w, 'W')} ({d.swing_w / d.mean_w:.0%} of the mean); "
+                 f"ramp over {ramp.window_s:g} s {up} up, {down} down", loc="left", fontsize=10)
     ax.set_xlim(0.0, power.period_s)
     ax.set_ylim(0.0, 1.08 * d.peak_w / factor)
     ax.set_ylabel(f"power ({prefix}W)")
@@ -90,7 +91,7 @@ def _spectrum(ax: Axes, power: Power, d: Shape) -> None:
     low, high = min(BAND_HZ[0], frequency[0]) / 1.3, max(BAND_HZ[1], frequency[min(3, frequency.size - 1)]) * 1.3
     ax.axvspan(*BAND_HZ, color="#EEEEEE", zorder=0)
     ax.vlines(frequency, 0.0, amplitude / factor, color=_LINE, linewidth=1.2 if frequency.size < 150 else 0.7)
-    title = f"Spectrum of the cluster\n{d.band_share:.0%} of the variance in {BAND_HZ[0]:g} to {BAND_HZ[1]:g} Hz (grey)"
+    title = f"Spectrum of the cluster\n{d.band_share:.0%} of variance in {BAND_HZ[0]:g}-{BAND_HZ[1]:g} Hz"
     if d.dominant_w > 0.0:
         ax.plot([d.dominant_hz], [d.dominant_w / factor], "o", color=_PEAK, markersize=4)
         leftish = np.log(d.dominant_hz / low) < 0.5 * np.log(high / low)

@@ -88,26 +88,28 @@ def test_moving_averages_are_those_of_the_pieces(found, window) -> None:
     assert np.interp(middle, times, average) == pytest.approx([window_mean(edges, power, t, window) for t in middle], **tolerance)
 
 
-@given(waveforms(), st.floats(0.02, 9.0))
-def test_ramps_are_the_largest_changes_over_a_window(found, window) -> None:
+@given(waveforms(), st.floats(0.02, 9.0), st.floats(0.02, 9.0))
+def test_ramps_are_the_largest_changes_of_the_average(found, averaged, window) -> None:
     edges, power = found
-    rise, fall = steepest(edges, power, window)
-    times = np.linspace(0.0, PERIOD, 7919)
-    change = (at(edges, power, times) - at(edges, power, times - window)) / window
-    assert rise >= change.max() - 1e-9
-    assert fall >= -change.min() - 1e-9
-    assert max(rise, fall) <= (power.max() - power.min()) / window * (1.0 + 1e-12)
-    # A meter that averages over the window shows no steeper slope.
-    at_s, average = moving_average(edges, power, window)
-    slopes = np.diff(average)[np.diff(at_s) > 1e-6] / np.diff(at_s)[np.diff(at_s) > 1e-6]
-    assert rise == pytest.approx(max(0.0, slopes.max()), rel=1e-5, abs=1e-3)
-    assert fall == pytest.approx(max(0.0, -slopes.min()), rel=1e-5, abs=1e-3)
+    rise, fall = steepest(edges, power, averaged, window)
+    times = np.linspace(0.0, PERIOD, 401)  # an average moves by at most swing / averaged a second: 0.01 s of it between samples
+    means = np.array([window_mean(edges, power, t, averaged) - window_mean(edges, power, (t - window) % PERIOD, averaged)
+                      for t in times])
+    swing = power.max() - power.min()
+    near = 2.0 * swing / averaged * (times[1] - times[0]) / window + 1e-6 * max(1.0, power.max()) / window / averaged
+    assert means.max() / window <= rise + near * 1e-3
+    assert -means.min() / window <= fall + near * 1e-3
+    assert rise == pytest.approx(max(0.0, means.max()) / window, abs=near)
+    assert fall == pytest.approx(max(0.0, -means.min()) / window, abs=near)
+    assert max(rise, fall) <= swing / window * (1.0 + 1e-9) + 1e-6
 
 
-def test_over_a_whole_period_nothing_changes() -> None:
+def test_a_step_that_lasts_counts_in_full_and_a_spike_by_its_energy() -> None:
     edges, power = np.array([0.0, 1.0, 1.5, PERIOD]), np.array([3.0, 9.0, 1.0])
-    assert steepest(edges, power, PERIOD) == (0.0, 0.0)
-    assert steepest(edges, power, 1e-3) == pytest.approx((6000.0, 8000.0))
+    assert steepest(edges, power, PERIOD, PERIOD) == pytest.approx((0.0, 0.0), abs=1e-12)
+    assert steepest(edges, power, 0.1, 0.1) == pytest.approx((60.0, 80.0))
+    spike = np.array([0.0, 1.0, 1.001, PERIOD]), np.array([3.0, 9.0, 3.0])
+    assert steepest(*spike, 0.1, 0.1) == pytest.approx((0.6, 0.6))
 
 
 @pytest.mark.parametrize("duty", [0.5, 0.2, 0.75])
@@ -179,7 +181,7 @@ def test_constant_power_needs_no_store_and_has_no_spectrum() -> None:
     edges, power = np.array([0.0, 1.0, PERIOD]), np.array([5.0, 5.0])
     assert storage_need(edges, power, 0.5, 0.9) == pytest.approx((0.0, 0.0, 0.0), abs=1e-9)
     assert amplitudes(edges, power, 50) == pytest.approx(np.zeros(50), abs=1e-15)
-    assert steepest(edges, power, 0.1) == (0.0, 0.0)
+    assert steepest(edges, power, 0.1, 0.1) == pytest.approx((0.0, 0.0), abs=1e-9)
 
 
 @given(waveforms(), st.floats(1e-3, 1e6), st.floats(1e-3, 1e3))
@@ -187,6 +189,6 @@ def test_units_do_not_matter(found, watts, seconds) -> None:
     edges, power = found
     other, scaled = edges * seconds, power * watts
     assert amplitudes(other, scaled, 30) == pytest.approx(watts * amplitudes(edges, power, 30), rel=1e-6, abs=1e-9 * watts)
-    window = 0.75 * PERIOD + 1e-5  # on the grid of the edges, pieces would come and go by rounding
-    expected = np.array(steepest(edges, power, window)) * watts / seconds
-    assert steepest(other, scaled, window * seconds) == pytest.approx(expected, rel=1e-6)
+    expected = np.array(steepest(edges, power, 0.3, 0.75 * PERIOD)) * watts / seconds
+    assert steepest(other, scaled, 0.3 * seconds, 0.75 * PERIOD * seconds) == pytest.approx(
+        expected, rel=1e-6, abs=1e-9 * power.max() * watts / seconds)

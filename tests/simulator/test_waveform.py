@@ -277,7 +277,8 @@ def test_profiles_draw_what_is_given_and_no_more() -> None:
     power, price = 1e7 + 1e6 * np.cos(hours), 0.05 + 0.01 * np.sin(hours)
     full = daily_profile_figure(power, price, 300.0 + 50.0 * np.cos(hours), power_band_w=(power - 1e6, power + 1e6),
                                 months=["2024-01", "2024-02"], cost_usd={"energy": [3e5, 4e5], "demand": [1e5, 1e5]})
-    assert [ax.get_ylabel().split(" (")[0] for ax in full.axes] == ["power", "price", "carbon intensity", "cost"]
+    names = [ax.get_ylabel().replace("\n", " ").split(" (")[0] for ax in full.axes]
+    assert names == ["power", "price", "carbon intensity", "cost"]
     bars = full.axes[3].patches
     assert sum(bar.get_height() for bar in bars) == pytest.approx(9e5 / 1e3 if "thousand" in full.axes[3].get_ylabel() else 0.9)
     only = daily_profile_figure(power)
