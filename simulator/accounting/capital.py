@@ -10,12 +10,16 @@ import math
 from datetime import date
 from typing import NamedTuple
 
+import numpy as np
+
 from simulator.accounting.dollars import factor_of
 from simulator.catalog.pricing import YEAR_S
 from simulator.catalog.records import AcceleratorRecord
 from simulator.errors import UserError
-from simulator.performance.hardware import needed
+from simulator.performance.hardware import needed, node_power
 from simulator.scenario import Owned, Scenario
+from simulator.scenario.calendar import Calendar
+from simulator.scenario.series import Series, steps
 
 # Age of an accelerator when a run begins, years, where a scenario says neither its year nor an age: the published runs of
 # simulator/validation/data/cost.csv begin 0.5 to 3 years after release.
@@ -23,14 +27,31 @@ TYPICAL_AGE_YEARS = 1.5
 OWNED_PARTS = ("hardware", "interconnect", "storage_hardware", "cost_of_capital", "staff", "space", "maintenance")
 RENTED_PARTS = ("rent", "unused_commitment")
 # Costs that experiments beside the run do not repeat.
-_NOT_COMPUTE = ("cost_storage_usd", "cost_egress_usd", "cost_unused_commitment_usd")
+NOT_COMPUTE = ("cost_storage_usd", "cost_egress_usd", "cost_unused_commitment_usd")
 
 
 class Rent(NamedTuple):
-    """A part of the rent of one accelerator: its share is in the rate."""
+    """A part of the rent of one accelerator: its share is in the rate, or beside a price that changes with time."""
 
     usd_per_s: float
     term_s: float
+    series: Series | None = None
+    calendar: Calendar | None = None
+    share: float = 1.0
+
+    def usd(self, start_s: float, end_s: float) -> float:
+        """Return the rent between two times since the run began, USD: exact, as prices are constant between changes."""
+        if self.series is None or self.calendar is None:
+            return self.usd_per_s * (end_s - start_s)
+        times_s, prices = steps(self.series, self.calendar, end_s)
+        edges_s = np.clip(np.append(times_s, end_s), start_s, end_s)
+        return self.share * float(prices @ np.diff(edges_s))
+
+    def rate_usd_per_s(self, at_s: float) -> float:
+        """Return the rent at a time since the run began, USD/s."""
+        if self.series is None or self.calendar is None:
+            return self.usd_per_s
+        return self.share * float(steps(self.series, self.calendar, at_s)[1][-1])
 
 
 class Holding(NamedTuple):
@@ -71,7 +92,7 @@ class Holding(NamedTuple):
         """Return USD by part between two times since the run began; what is left of a term is not in it."""
         wall_s = end_s - start_s
         if self.rents:
-            return {"rent": sum(rent.usd_per_s for rent in self.rents) * wall_s}
+            return {"rent": sum(rent.usd(start_s, end_s) for rent in self.rents)}
         written_off, book_s = self._written_off(start_s, end_s)
         price_usd = self.hardware_usd + self.interconnect_usd + self.storage_usd
         return {
@@ -91,7 +112,7 @@ class Holding(NamedTuple):
     def usd_per_s(self, at_s: float = 0.0) -> dict[str, float]:
         """Return the rate of each part at a time since the run began, USD/s: the derivative of `between`."""
         if self.rents:
-            return {"rent": sum(rent.usd_per_s for rent in self.rents)}
+            return {"rent": sum(rent.rate_usd_per_s(at_s) for rent in self.rents)}
         left, slope = self._value(self.age_s + at_s)
         price_usd = self.hardware_usd + self.interconnect_usd + self.storage_usd
         return {
@@ -147,11 +168,14 @@ def holding_of(scenario: Scenario) -> Holding:
     accelerator = cluster.accelerator
     if pricing.owned is None:
         assert pricing.rental is not None
-        return Holding(tuple(Rent(share * price, term_s) for share, price, term_s in pricing.rental.parts_for(accelerator)))
+        return Holding(tuple(
+            Rent(0.0, 0.0, price, scenario.calendar, share) if isinstance(price, Series) else Rent(share * price, term_s)
+            for share, price, term_s in pricing.rental.parts_for(accelerator)))
     owned = pricing.owned
     rated_w = 0.0
     if owned.space_usd_per_w_s > 0.0:
-        rated_w = needed(accelerator, "tdp_w") + needed(accelerator, "host_power_w") / accelerator.accelerators_per_node
+        tdp_w = needed(accelerator, "tdp_w")
+        rated_w = tdp_w + float(node_power(accelerator, tdp_w).total_w) / accelerator.accelerators_per_node
         rated_w += cluster.fabric.power_w if cluster.nodes > 1 else 0.0
     spares = (cluster.spares + cluster.warm_spares + cluster.cold_spares) * accelerator.accelerators_per_node
     return owned_holding(owned, accelerator, cluster.accelerators + spares, rated_w, run_year(scenario))
@@ -193,7 +217,9 @@ def owned_holding(owned: Owned, accelerator: AcceleratorRecord, held: int, rated
 
 
 def run_year(scenario: Scenario) -> float | None:
-    """Return when a run begins as a decimal year: the middle of the scenario's year."""
+    """Return when a run begins as a decimal year: the calendar's start, else the middle of the scenario's year."""
+    if scenario.calendar is not None:
+        return decimal_year(scenario.calendar.start.date())
     return None if scenario.year is None else scenario.year + 0.5
 
 
@@ -261,7 +287,7 @@ def holding_costs(held: list[Held]) -> dict[str, float]:
 def total(row: dict[str, float], terms: Terms) -> None:
     """Add egress and research overhead to a row that has all other costs, state dollars in their year, and sum them."""
     row["cost_egress_usd"] = terms.egress_usd
-    compute_usd = sum(value for name, value in row.items() if name.startswith("cost_") and name not in _NOT_COMPUTE)
+    compute_usd = sum(value for name, value in row.items() if name.startswith("cost_") and name not in NOT_COMPUTE)
     row["cost_research_overhead_usd"] = (terms.research_overhead - 1.0) * compute_usd
     if terms.dollars != 1.0:
         for name in [name for name in row if name.startswith(("cost_", "holding_"))]:

@@ -15,16 +15,23 @@ from simulator.errors import UserError, unknown_name
 from simulator.fields import Bytes, Count, Distribution, QuantityOrName, Record, Seconds, Share, UsdPerByte, UsdPerByteSecond
 from simulator.scenario.checks import FieldError
 from simulator.scenario.electricity import Electricity
+from simulator.scenario.series import Series, SeriesOrQuantity
 from simulator.units import shorten
 
 PriceName = Literal["on_demand", "reserved_1y", "reserved_3y", "spot"]
 PRICE_NAMES: tuple[PriceName, ...] = ("on_demand", "reserved_1y", "reserved_3y", "spot")
-RentPrice = Annotated[float | PriceName, QuantityOrName("money_per_accelerator_time", PRICE_NAMES)]
+
+
+class SeriesOrName(QuantityOrName, SeriesOrQuantity):
+    """A quantity, a series of it over time, or one of a few names."""
+
+
+RentPrice = Annotated[float | Series | PriceName, SeriesOrName("money_per_accelerator_time", PRICE_NAMES)]
 _SHARES_TOLERANCE = 1e-9
 
 
-def _price_usd_per_s(price: float | PriceName, accelerator: AcceleratorRecord, path: str) -> float:
-    """Return USD per accelerator and second; a name is the accelerator's catalog price."""
+def _price_usd_per_s(price: float | Series | PriceName, accelerator: AcceleratorRecord, path: str) -> float | Series:
+    """Return USD per accelerator and second, or a series of it; a name is the accelerator's catalog price."""
     if not isinstance(price, str):
         return price
     found: float | None = getattr(accelerator, f"{price}_usd_per_accelerator_s")
@@ -40,7 +47,7 @@ class RentedPart(Record):
 
     share: Share = Field(description="of all accelerators, spares included; the shares of all parts sum to 1")
     price_usd_per_accelerator_s: RentPrice = Field(
-        default="on_demand", description="a price, or the name of one of the accelerator's catalog prices")
+        default="on_demand", description="a price, a series (spot by the hour), or the name of a catalog price")
     term_s: Seconds = Field(default=0.0, description="paid for whole at least, from when an accelerator is added")
 
 
@@ -48,7 +55,7 @@ class Rental(Record):
     """Accelerators by the hour: all at one price, or in parts."""
 
     price_usd_per_accelerator_s: RentPrice = Field(
-        default="on_demand", description="a price, or the name of one of the accelerator's catalog prices")
+        default="on_demand", description="a price, a series (spot by the hour), or the name of a catalog price")
     term_s: Seconds = Field(default=0.0, description="paid for whole at least, from when an accelerator is added")
     parts: tuple[RentedPart, ...] = Field(default=(), description="in place of one price and term")
 
@@ -60,22 +67,34 @@ class Rental(Record):
         for i, part in enumerate(self.parts):
             if isinstance(part.share, Distribution):
                 raise FieldError(f"parts.{i}.share", "found a distribution; allowed: one number, as shares sum to 1")
+        for path, _, price, term_s in self.terms():
+            if isinstance(price, Series) and term_s != 0.0:
+                raise FieldError(f"{path}term", "found a term at a price that changes with time; allowed: a term at one price")
         total = math.fsum(part.share for part in self.parts)
         if self.parts and abs(total - 1.0) > _SHARES_TOLERANCE:
             raise FieldError("parts", f"found shares {' + '.join(f'{part.share:g}' for part in self.parts)} = {total:g}; "
                                       "allowed: shares that sum to 1")
         return self
 
-    def parts_for(self, accelerator: AcceleratorRecord) -> list[tuple[float, float, float]]:
-        """Return (share, USD per accelerator and second, term in s) of each part; raise UserError for unknown prices."""
+    def terms(self) -> list[tuple[str, float, float | Series | PriceName, float]]:
+        """Return (path, share, price, term in s) of each part; the path ends in a dot where it is not empty."""
         if not self.parts:
-            return [(1.0, _price_usd_per_s(self.price_usd_per_accelerator_s, accelerator, "pricing.rental.price"), self.term_s)]
-        return [(part.share, _price_usd_per_s(part.price_usd_per_accelerator_s, accelerator, f"pricing.rental.parts.{i}.price"),
-                 part.term_s) for i, part in enumerate(self.parts)]
+            return [("", 1.0, self.price_usd_per_accelerator_s, self.term_s)]
+        return [(f"parts.{i}.", part.share, part.price_usd_per_accelerator_s, part.term_s) for i, part in enumerate(self.parts)]
+
+    def parts_for(self, accelerator: AcceleratorRecord) -> list[tuple[float, float | Series, float]]:
+        """Return (share, USD per accelerator and second, term in s) of each part; raise UserError for unknown prices."""
+        return [(share, _price_usd_per_s(price, accelerator, f"pricing.rental.{path}price"), term_s)
+                for path, share, price, term_s in self.terms()]
 
     def price_for(self, accelerator: AcceleratorRecord) -> float:
-        """Return the price, USD per accelerator and second, over all parts."""
-        return math.fsum(share * price for share, price, _ in self.parts_for(accelerator))
+        """Return the price, USD per accelerator and second, over all parts; raise UserError where it changes with time."""
+        total = 0.0
+        for share, price, _ in self.parts_for(accelerator):
+            if isinstance(price, Series):
+                raise UserError("pricing.rental.price: found a price that changes with time; allowed here: such as '2.5 USD/h'")
+            total += share * price
+        return total
 
 
 class Owned(OwnedTerms):

@@ -23,6 +23,7 @@ from simulator.fields import (
 from simulator.scenario.checks import FieldError, central
 from simulator.scenario.models import Cluster, MonteCarlo
 from simulator.scenario.pricing import Rental
+from simulator.scenario.series import Series
 
 
 class Scheduler(Record):
@@ -125,6 +126,15 @@ class RentOnly(Record):
     """What an accelerator-hour costs."""
 
     rental: Rental = Rental()
+
+    @model_validator(mode="after")
+    def _one_price(self) -> RentOnly:
+        for path, _, price, term_s in self.rental.terms():
+            if isinstance(price, Series):
+                raise FieldError(f"rental.{path}price", "found a series; allowed for jobs: a price such as '2.5 USD/h'")
+            if term_s != 0.0:
+                raise FieldError(f"rental.{path}term", "found a term; allowed for jobs: none, as a cluster of jobs has no end")
+        return self
 
 
 class QueueScenario(Record):

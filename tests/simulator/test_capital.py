@@ -30,7 +30,8 @@ def owned_holdings(draw: st.DrawFn) -> Holding:
         space_usd_per_s=draw(RATES), maintenance_usd_per_s=draw(RATES))
 
 
-rented_holdings = st.lists(st.builds(Rent, RATES, SPANS), min_size=1, max_size=4).map(lambda rents: Holding(tuple(rents)))
+rents = st.tuples(RATES, SPANS).map(lambda pair: Rent(*pair))
+rented_holdings = st.lists(rents, min_size=1, max_size=4).map(lambda parts: Holding(tuple(parts)))
 holdings = owned_holdings() | rented_holdings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -158,3 +159,50 @@ def test_a_child_that_rents_drops_the_preset(tmp_path: Any) -> None:
 def test_a_resolved_file_reads_back(pricing: Any) -> None:
     s = build(pricing, year=2024)
     assert scenario_from_mapping(s.to_file()).pricing == s.pricing
+
+
+HOURS = {"rows": "2024-03-30T00:00 1 2 3 4 5 6 7 8 9 10 11 12", "spacing": "6 h", "unit": "USD/h", "repeat": False}
+CALENDAR = {"start": "2024-03-30T03:00", "time_zone": "Europe/Berlin"}
+
+
+def spot(**changes: Any) -> Scenario:
+    return build({"rental": {"parts": [{"share": 0.5, "price": HOURS}, {"share": 0.5, "price": "4 USD/h"}]}}, calendar=CALENDAR,
+                 **changes)
+
+
+def test_a_spot_series_is_integrated_over_the_calendar() -> None:
+    # From 03:00 in steps of 6 h of the wall clock; the night of 30 March 2024 to 31 March loses an hour in Berlin.
+    holding = holding_of(spot())
+    hours = [3, 6, 6, 6, 5, 6]
+    usd = sum(0.5 * price * h for price, h in zip(range(1, 7), hours, strict=True))
+    assert holding.between(0.0, sum(hours) * 3600.0)["rent"] == pytest.approx(usd + 0.5 * 4.0 * sum(hours), rel=1e-12)
+    assert holding.usd_per_s(3600.0)["rent"] * 3600.0 == pytest.approx(0.5 * 1.0 + 0.5 * 4.0)
+    assert holding.usd_per_s(4 * 3600.0)["rent"] * 3600.0 == pytest.approx(0.5 * 2.0 + 0.5 * 4.0)
+
+
+def test_a_constant_series_is_the_constant() -> None:
+    flat = {"synthetic": {"mean": "2 USD/h"}}
+    by_hour = build({"rental": {"price": flat}}, calendar=CALENDAR)
+    (a,), (b,) = rows(by_hour, 1), rows(build({"rental": {"price": "2 USD/h"}}), 1)
+    assert a["cost_usd"] == pytest.approx(b["cost_usd"], rel=1e-9)
+
+
+def test_times_of_a_spot_series_add_up() -> None:
+    holding = holding_of(spot())
+    edges = [0.0, 1000.0, 3 * 3600.0, 50_000.0, 1e5, 2e5]
+    parts = sum(holding.between(a, b)["rent"] for a, b in itertools.pairwise(edges))
+    assert parts == pytest.approx(holding.between(0.0, 2e5)["rent"], rel=1e-12)
+
+
+def test_a_series_needs_a_calendar_and_has_no_term() -> None:
+    with pytest.raises(UserError, match="calendar"):
+        build({"rental": {"price": HOURS}})
+    with pytest.raises(UserError, match=r"pricing\.rental\.term.*one price"):
+        build({"rental": {"price": HOURS, "term": "1 year"}}, calendar=CALENDAR)
+    with pytest.raises(UserError, match=r"did you mean 'on_demand'"):
+        build({"rental": {"price": "on-demand"}})
+
+
+def test_the_calendar_dates_the_age_of_hardware() -> None:
+    s = build("epoch-2024", calendar={"start": "2023-09-20"}, year=2030)
+    assert holding_of(s).age_s / YEAR_S == pytest.approx(1.0)
