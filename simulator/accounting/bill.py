@@ -137,7 +137,8 @@ def totals(bill: Bill) -> dict[str, float]:
     row["water_l"] = sum(known) if known else np.nan
     for name, usd in dollars(bill).items():
         row[f"cost_{name}_usd"] = float(usd.sum())
-    return {name: np.nan if math.isnan(value) else value for name, value in row.items()}  # the one NaN, so that rows compare equal
+    # The one NaN, so that rows compare equal.
+    return {name: np.nan if math.isnan(value) else value for name, value in row.items()}
 
 
 def _carbon(s: Supply, sums: list[float]) -> dict[str, float]:

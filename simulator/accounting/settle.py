@@ -49,12 +49,12 @@ def settle(periods: list[Period], spare_node_s: float, bill: Bill) -> dict[str, 
     row["power_mean_w"] = row["energy_j"] / wall_s
     known = [row[k] for k in ("carbon_operational_kg", "carbon_embodied_kg") if row[k] == row[k]]
     row["carbon_kg"] = sum(known) if known else np.nan
-    row |= holding_costs(_held(periods))
+    row |= holding_costs(held_of(periods))
     total(row, last.terms)
     return row
 
 
-def _held(periods: list[Period]) -> list[Held]:
+def held_of(periods: list[Period]) -> list[Held]:
     """Return what was held, one entry for each size of the cluster: clocks change in between and back, sizes only grow."""
     found: dict[int, Held] = {}
     for seconds, rates in periods:

@@ -29,11 +29,16 @@ _LOG_ROWS = 50_000
 class TrialResult:
     """One row of results (SI, names with units), and the intervals where they were kept.
 
+    `bill` is what it drew by the hour, where the scenario has a calendar, else in one bin; `bins` is its meter
+    (`kernels.meter`), and `periods` the seconds by state and stretch with the rates under which they were spent.
+
     An interval is (start_s, end_s, state, stretch, cause): contiguous, so that every second of the trial has one state.
     """
 
     row: dict[str, float]
     bill: Bill
+    bins: np.ndarray
+    periods: list[tuple[np.ndarray, Rates]]
     intervals: list[tuple[float, float, str, int, str]] = field(default_factory=list)
 
 
@@ -72,7 +77,7 @@ def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, ke
         hit = sum(n for n, c in zip(counted.tolist(), plan.components, strict=True) if c.kind == kind)
         row[f"interruptions_{kind.replace('-', '_')}"] = hit + (history.windows if kind == "planned" else 0.0)
     row["checkpoints"] = float(history.state[CHECKPOINTS_PLACE])
-    return TrialResult(row, bill, _intervals(history) if keep_intervals else [])
+    return TrialResult(row, bill, history.log.meter.bins, periods, _intervals(history) if keep_intervals else [])
 
 
 def _bill(history: History, periods: list[tuple[np.ndarray, Rates]], spare_node_s: float) -> Bill:

@@ -26,7 +26,7 @@ class Contract(Record):
     """A power purchase agreement: a share of what is taken from the grid, or what a plant makes, at a price of its own."""
 
     share: Share = Field(default=0.0, description="of the energy from the grid, hour by hour")
-    profile_w: Annotated[float | Series | None, SeriesOrQuantity("power")] = Field(
+    profile_w: Annotated[float | Series, SeriesOrQuantity("power")] | None = Field(
         default=None, description="of a plant, paid as produced; what is not used is sold at the market's price")
     price_usd_per_j: UsdPerJoule
     matching: Literal["annual", "hourly"] = Field(

@@ -92,14 +92,14 @@ class Facility(Record):
     overheads: Overheads | None = Field(default=None, description="cooling and distribution in place of one PUE")
     temperature_degc: Annotated[float | Series, SeriesOrQuantity("temperature", low=-80.0, high=80.0)] = Field(
         default=15.0, description="outdoor; only `overheads` look at it")
-    power_cap_w: Annotated[float | Series | None, SeriesOrQuantity("power")] = Field(
+    power_cap_w: Annotated[float | Series, SeriesOrQuantity("power")] | None = Field(
         default=None, description="most that the grid delivers; above it the run is slowed or paused")
     oversubscription: Ratio = Field(
         default=0.0, description="rated power of all nodes over the IT power provided, such as 1.2; a run is slowed to fit; "
                                  "0: all is provided")
     curtailment: tuple[Curtailment, ...] = ()
-    solar_w: Annotated[float | Series | None, SeriesOrQuantity("power")] = Field(default=None, description="made on site")
-    wind_w: Annotated[float | Series | None, SeriesOrQuantity("power")] = Field(default=None, description="made on site")
+    solar_w: Annotated[float | Series, SeriesOrQuantity("power")] | None = Field(default=None, description="made on site")
+    wind_w: Annotated[float | Series, SeriesOrQuantity("power")] | None = Field(default=None, description="made on site")
     onsite_cost_usd_per_s: UsdPerSecond = Field(default=0.0, description="of solar and wind on site")
     battery: Battery | None = None
     generator: Generator | None = None

@@ -35,6 +35,7 @@ from simulator.scenario.calendar import Calendar
 from simulator.scenario.checks import check_growth, check_nodes, check_power_limit, check_scenario
 from simulator.scenario.electricity import Carbon
 from simulator.scenario.facility import Facility
+from simulator.scenario.hourly import check_calendar
 from simulator.scenario.operations import Copies, Elasticity, Growth, Maintenance, SlowNodes
 from simulator.scenario.policies import Policy
 from simulator.scenario.pricing import Pricing, Rental
@@ -150,6 +151,7 @@ class Scenario(Record):
     @model_validator(mode="after")
     def _sections_fit(self) -> Scenario:
         check_scenario(self)
+        check_calendar(self)
         return self
 
     @property
