@@ -49,7 +49,7 @@ def scenario(site: str, contract: str, holding: str, **more) -> Scenario:
     return load({
         "name": "hourly", "year": 2024, "model": "llama-3-8b",
         "calendar": {"start": "2024-03-09", "time_zone": "America/Chicago"},
-        "training": {"tokens": "30 B", "batch": 4194304, "sequence": 8192, "recompute": "selective", "attention": "flash",
+        "training": {"tokens": "45 B", "batch": 4194304, "sequence": 8192, "recompute": "selective", "attention": "flash",
                      "layout": {"tensor": 8, "data": 4}},
         "cluster": {"accelerator": "h100-sxm-80gb", "accelerators": 32, "spares": 2},
         "failures": {"components": [{"name": "gpu", "kind": "hardware", "rate": "0.05 per day"}],
