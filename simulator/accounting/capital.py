@@ -250,7 +250,7 @@ def terms_of(scenario: Scenario) -> Terms:
     """Return what is paid once, and how dollars are stated."""
     pricing = scenario.pricing
     egress = 0.0 if pricing.egress is None else pricing.egress.bytes_ * pricing.egress.price_usd_per_byte
-    return Terms(egress, pricing.research_overhead, factor_of(pricing, scenario.year))
+    return Terms(egress, pricing.research_overhead, factor_of(scenario))
 
 
 def holding_costs(held: list[Held]) -> dict[str, float]:

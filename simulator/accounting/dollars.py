@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulator.errors import UserError
-from simulator.scenario.pricing import Pricing
+from simulator.scenario import Scenario
 
 # US city average of all items (CPI-U), 1982-84 = 100, annual averages of the Bureau of Labor Statistics, series CUUR0000SA0.
 # FROM MEMORY, to be checked against bls.gov; 2025 is an estimate to 0.3 %: the series lacks a month (October).
@@ -13,28 +13,34 @@ CPI_U: dict[int, float] = {
 }
 
 
-def dollar_factor(price_year: int, dollars: int) -> float:
-    """Return what a dollar of `price_year` is in the dollars of another year; raise UserError for a year without an index."""
-    if price_year == dollars:
+def dollar_factor(year: int, dollars: int) -> float:
+    """Return what a dollar of a year is in the dollars of another year; raise UserError for a year without an index."""
+    if year == dollars:
         return 1.0
-    for key, year in (("price_year", price_year), ("dollars", dollars)):
-        if year not in CPI_U:
-            raise UserError(f"pricing.{key}: found {year}, for which there is no price index; allowed: {min(CPI_U)} to "
+    for key, found in (("price_year", year), ("dollars", dollars)):
+        if found not in CPI_U:
+            raise UserError(f"pricing.{key}: found {found}, for which there is no price index; allowed: {min(CPI_U)} to "
                             f"{max(CPI_U)}, or the same year for both")
-    return CPI_U[dollars] / CPI_U[price_year]
+    return CPI_U[dollars] / CPI_U[year]
 
 
-def stated_in(pricing: Pricing, year: int | None) -> int | None:
-    """Return the year in whose dollars results are; `year` is the scenario's, None where nothing names a year."""
-    return pricing.dollars or pricing.price_year or year
+def price_year(scenario: Scenario) -> int | None:
+    """Return the year of a scenario's prices: as given, else of the run, else of its calendar; None where nothing says."""
+    year = scenario.pricing.price_year or scenario.year
+    return scenario.calendar.start.year if year is None and scenario.calendar is not None else year
 
 
-def factor_of(pricing: Pricing, year: int | None) -> float:
+def stated_in(scenario: Scenario) -> int | None:
+    """Return the year in whose dollars results are; None where nothing names a year."""
+    return scenario.pricing.dollars or price_year(scenario)
+
+
+def factor_of(scenario: Scenario) -> float:
     """Return the factor from the prices of a scenario to its results; raise UserError where the year of prices is unknown."""
-    price_year = pricing.price_year or year
-    if pricing.dollars is None:
+    dollars, year = scenario.pricing.dollars, price_year(scenario)
+    if dollars is None:
         return 1.0
-    if price_year is None:
-        raise UserError(f"pricing.dollars: found {pricing.dollars}, but the year of the prices is unknown; allowed: with "
+    if year is None:
+        raise UserError(f"pricing.dollars: found {dollars}, but the year of the prices is unknown; allowed: with "
                         "pricing.price_year, or the scenario's year")
-    return dollar_factor(price_year, pricing.dollars)
+    return dollar_factor(year, dollars)

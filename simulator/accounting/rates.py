@@ -130,6 +130,6 @@ def rated_w(scenario: Scenario) -> float:
 
 def prices(scenario: Scenario) -> tuple[float, float]:
     """Return USD per accelerator-second and USD per joule at the meter, when the run begins; rent includes electricity."""
-    dollars = factor_of(scenario.pricing, scenario.year)
+    dollars = factor_of(scenario)
     price = supply(scenario, rated_w(scenario)).mean_price_usd_per_j()
     return sum(holding_of(scenario).usd_per_s().values()) * dollars, price * dollars

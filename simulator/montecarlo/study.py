@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulator.accounting.dollars import stated_in
 from simulator.errors import UserError
 from simulator.montecarlo.results import Results
 from simulator.montecarlo.statistics import describe, share_with_interval
@@ -43,6 +44,7 @@ class Study(Results[Scenario]):
         estimate = longest(self.estimates)
         return {
             **self.heading(),
+            "dollars": stated_in(self.scenario),
             "results": {name: describe(self.column(name)) for name in columns},
             "goals": self.goals(),
             "equivalents": {"us_home_years": describe(self.column("energy_j") / US_HOME_YEAR_J)},

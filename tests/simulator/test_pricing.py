@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from simulator.accounting.capital import holding_of, terms_of
-from simulator.accounting.dollars import CPI_U, dollar_factor
+from simulator.accounting.dollars import CPI_U, dollar_factor, stated_in
 from simulator.accounting.rates import prices
 from simulator.catalog.pricing import YEAR_S
 from simulator.errors import UserError
+from simulator.montecarlo import run_study
 from simulator.scenario import Scenario, load_scenario, scenario_from_mapping
 from tests.simulator.runs import BASE, rows
 
@@ -82,6 +83,14 @@ def test_dollars_go_there_and_back_and_inflate() -> None:
         assert dollar_factor(year, 2023) * dollar_factor(2023, year) == pytest.approx(1.0, rel=1e-15)
     assert list(CPI_U.values()) == sorted(CPI_U.values())
     assert dollar_factor(2020, 2023) == pytest.approx(1.177, abs=1e-3)  # BLS inflation calculator, FROM MEMORY: 18 %
+
+
+def test_results_state_the_year_of_their_dollars() -> None:
+    asked = {"monte_carlo": {"trials": 2, "seed": 1}}
+    assert run_study(build({"dollars": 2020}, year=2024, **asked)).summary()["dollars"] == 2020
+    assert run_study(build({}, year=2024, **asked)).summary()["dollars"] == 2024
+    assert run_study(build({}, **asked)).summary()["dollars"] is None
+    assert stated_in(build({}, calendar=CALENDAR)) == 2024
 
 
 def test_a_stated_year_scales_every_cost() -> None:
