@@ -27,7 +27,10 @@ def json_schema() -> dict[str, Any]:
     start from; quantities take a string or a distribution.
     """
     schema = Scenario.model_json_schema(by_alias=True, mode="validation")
+    shared: dict[str, Any] = {}
+    schema = _share_series(schema, shared)
     definitions: dict[str, Any] = schema["$defs"]
+    definitions.update(shared)
     for name, definition in definitions.items():
         if name not in _WHOLE:
             definition.pop("required", None)
@@ -39,6 +42,19 @@ def json_schema() -> dict[str, Any]:
     whole = {"required": _REQUIRED[""], "properties": nested}
     return {"$schema": _DRAFT, "title": "clustercost scenario", **{k: v for k, v in schema.items() if k != "title"},
             "if": {"not": {"required": ["extends"]}}, "then": whole}
+
+
+def _share_series(value: Any, shared: dict[str, Any]) -> Any:
+    """Return a copy in which every field that may hold a series refers to one definition of it."""
+    if isinstance(value, list):
+        return [_share_series(item, shared) for item in value]
+    if not isinstance(value, dict):
+        return value
+    copied = {key: _share_series(item, shared) for key, item in value.items()}
+    if copied.get("title") != "Series" or "properties" not in copied:
+        return copied
+    shared["Series"] = copied
+    return {"$ref": "#/$defs/Series"}
 
 
 def starter() -> str:

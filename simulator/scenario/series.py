@@ -202,7 +202,7 @@ def steps(series: Series, calendar: Calendar, until_s: float) -> tuple[np.ndarra
     start = calendar.start_utc_s
     years = (calendar.local(-_SPARE_S).year, calendar.local(until_s + _SPARE_S).year + 1)
     profile = _profile(_unscaled(series), series.kind, calendar, *(years if _needs_years(series) else (0, 0)))
-    if profile.from_s > start or profile.until_s < start + until_s:
+    if not profile.from_s <= start < profile.until_s or profile.until_s < start + until_s:
         raise UserError(_beyond(series, calendar, profile, until_s))
     first = int(np.searchsorted(profile.utc_s, start, side="right")) - 1
     last = max(int(np.searchsorted(profile.utc_s, start + until_s, side="left")), first + 1)
