@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from simulator.accounting.dollars import CPI_U, dollar_factor, stated_in
 from simulator.accounting.rates import prices
 from simulator.catalog.pricing import YEAR_S
 from simulator.errors import UserError
+from simulator.fields import Record, file_key
 from simulator.montecarlo import run_study
-from simulator.scenario import Scenario, load_scenario, scenario_from_mapping
+from simulator.scenario import Owned, Pricing, Rental, Scenario, load_scenario, scenario_from_mapping
+from simulator.scenario.pricing import Egress, RentedPart
 from tests.simulator.runs import BASE, rows
 
 
@@ -215,3 +219,27 @@ def test_a_series_needs_a_calendar_and_has_no_term() -> None:
 def test_the_calendar_dates_the_age_of_hardware() -> None:
     s = build("epoch-2024", calendar={"start": "2023-09-20"}, year=2030)
     assert holding_of(s).age_s / YEAR_S == pytest.approx(1.0)
+
+
+def test_a_cluster_that_grows_pays_for_what_it_adds() -> None:
+    cluster = {**BASE["cluster"], "growth": [{"at": "12 h", "accelerators": 64}]}
+    for pricing in ({"rental": PARTS}, {"preset": "epoch-2024"}, {"rental": {"price": HOURS}}):
+        s = build(pricing, year=2024, calendar=CALENDAR, cluster=cluster)
+        (row,) = rows(s, 1)
+        assert row["time_s"] > 12 * 3600.0
+        held = math.fsum(value for name, value in row.items() if name.startswith("holding_"))
+        beside = [f"cost_{name}_usd" for name in ("electricity", "storage", "egress", "research_overhead")]
+        assert row["cost_usd"] == pytest.approx(held + math.fsum(row[name] for name in beside), rel=1e-12)
+        small, large = holding_of(s), holding_of(build(pricing, year=2024, calendar=CALENDAR,
+                                                       cluster={**BASE["cluster"], "accelerators": 64}))
+        edge_s, end_s = 12 * 3600.0, row["time_s"]
+        by_hand = 64 * sum(small.between(0.0, edge_s).values()) + 96 * sum(large.between(edge_s, end_s).values())
+        by_hand += 64 * small.unused_usd(end_s) + 32 * large.unused_usd(end_s - edge_s)
+        assert held == pytest.approx(by_hand, rel=1e-3)  # nodes join at the end of a step, not at the hour
+
+
+@pytest.mark.parametrize("record", [Pricing, Rental, RentedPart, Owned, Egress])
+def test_every_key_of_money_is_described(record: type[Record]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scenario.md").read_text(encoding="utf-8")
+    keys = {file_key(name) for name in record.model_fields} - {"sources", "notes", "name", "rental", "owned", "electricity"}
+    assert [key for key in sorted(keys) if not re.search(rf"[`.{{ ]{key}[`:,}}]", text)] == []
