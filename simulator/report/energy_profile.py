@@ -135,7 +135,7 @@ def _bill(ax: Axes, months: Sequence[str], costs: Mapping[str, Floats]) -> None:
     if down.min(initial=0.0) < 0.0:
         ax.axhline(0.0, color="#222222", linewidth=0.8)
     ax.set_ylabel(f"cost ({unit})", fontsize=9)
-    ax.set_title("The bill by month" + (", total above" if len(months) <= _MOST_LABELS else ""), loc="left", fontsize=10,
+    ax.set_title("What energy costs by month" + (", total above" if len(months) <= _MOST_LABELS else ""), loc="left", fontsize=10,
                  fontweight="bold")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9, handlelength=1.2, reverse=True)
     ax.tick_params(axis="y", labelsize=9)

@@ -138,8 +138,8 @@ def _smoothing_table(ways: Sequence[Smoothing], before: Shape) -> Table:
     table = plain_table("\nWhat smoothing the cluster costs: energy, no time", "", "energy", "swing left",
                         f"ramp ({window_s:g} s)", "store", "flow", *(["USD/h"] if priced else []))
     for way in ways:
-        name = f"floor at {way.setting:.0%} of the peak" if way.method == "floor" else (
-            f"storage in the racks, {seconds_text(way.setting)} mean")
+        name = f"floor at {way.setting:.0%}" if way.method == "floor" else (
+            f"storage, {seconds_text(way.setting)} mean")
         # Less than a millionth is what rounding leaves of a flat line.
         swing_w = way.swing_w if way.swing_w > 1e-6 * way.mean_w else 0.0
         steepest_w = max(way.ramps[0].rise_w_per_s, way.ramps[0].fall_w_per_s) if swing_w else 0.0

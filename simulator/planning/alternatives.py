@@ -1,0 +1,90 @@
+"""The same run at other places, on other dates, or without its rules: what that does to time, dollars and carbon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from simulator import catalog
+from simulator.errors import UserError
+from simulator.montecarlo.trials import Trials
+from simulator.scenario import Scenario
+from simulator.scenario.calendar import Calendar, read_time
+from simulator.units import QuantityError
+
+COLUMNS = ("time_s", "cost_usd", "energy_j", "carbon_operational_kg", "carbon_market_kg")
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A run under other conditions; `rows` are its trials, with the same luck as all others'."""
+
+    label: str
+    scenario: Scenario
+    rows: list[dict[str, float]]
+
+    def median(self, column: str) -> float:
+        """Return the P50 of a result."""
+        return float(np.median([row[column] for row in self.rows]))
+
+    def difference(self, column: str, other: Alternative) -> tuple[float, float]:
+        """Return mean and half of the 95 % interval of the difference to another, trial by trial."""
+        change = np.array([a[column] - b[column] for a, b in zip(self.rows, other.rows, strict=True)])
+        half = 1.96 * float(change.std(ddof=1)) / np.sqrt(change.size) if change.size > 1 else np.nan
+        return float(change.mean()), float(half)
+
+
+def with_calendar(scenario: Scenario) -> Scenario:
+    """Return the scenario with a date: the first of January of its year (of 2024 where it has none), UTC, unless it has one."""
+    if scenario.calendar is not None:
+        return scenario
+    return scenario.model_copy(update={"calendar": Calendar(start=datetime(scenario.year or 2024, 1, 1))})
+
+
+def at_site(scenario: Scenario, name: str) -> Scenario:
+    """Return the scenario at another site of the catalog: its intensity, price and PUE go in place of the scenario's own."""
+    site = catalog.load("sites", name)
+    facility = scenario.facility.model_copy(update={"site": site, **({"pue": None} if site.pue is not None else {})})
+    carbon = scenario.carbon.model_copy(update={"intensity_kgco2e_per_j": None, "residual_kgco2e_per_j": None})
+    pricing = scenario.pricing
+    if site.electricity_usd_per_j is not None and pricing.electricity is not None:
+        tariff = pricing.electricity.model_copy(update={"price_usd_per_j": site.electricity_usd_per_j})
+        pricing = pricing.model_copy(update={"electricity": tariff})
+    return scenario.model_copy(update={"facility": facility, "carbon": carbon, "pricing": pricing})
+
+
+def from_date(scenario: Scenario, text: str) -> Scenario:
+    """Return the scenario with another start; raise UserError where it is no date."""
+    try:
+        start = read_time(text)
+    except QuantityError as error:
+        raise UserError(f"--start: {error}") from None
+    zone = with_calendar(scenario).calendar
+    assert zone is not None
+    return scenario.model_copy(update={"calendar": Calendar(start=start, time_zone=zone.time_zone)})
+
+
+def alternatives(scenario: Scenario, sites: Sequence[str], starts: Sequence[str]) -> list[tuple[str, Scenario]]:
+    """Return what to compare the scenario with, by label: without rules where it has some, other sites, other dates, and both."""
+    found = [("as given", scenario)]
+    if scenario.policies:
+        found.append(("without its rules", scenario.model_copy(update={"policies": ()})))
+    for site in sites or ("",):
+        for start in starts or ("",):
+            moved = at_site(scenario, site) if site else scenario
+            if site or start:
+                found.append((", ".join(part for part in (site, f"from {start}" if start else "") if part),
+                              from_date(moved, start) if start else moved))
+    return found
+
+
+def run_alternatives(scenarios: Sequence[tuple[str, Scenario]], trials: int) -> list[Alternative]:
+    """Run the same trials of each."""
+    found = []
+    for label, scenario in scenarios:
+        runs = Trials(scenario)
+        found.append(Alternative(label, scenario, [runs.run(trial).row for trial in range(trials)]))
+    return found
