@@ -214,6 +214,8 @@ FORMS: dict[str, dict[str, Any]] = {
     "rows with an end": {"price": {"rows": ROWS[:1], "until": "2024-03-01", "scale": {"normal": [1, 0.1]}}},
     "rows with offsets": {"carbon": {"rows": [["2024-01-01T00:00-05:00", 310], ["2024-01-01T02:00-04:00", 0.1]],
                                      "unit": "gCO2e/kWh"}},
+    "an hour that comes twice": {"price": {"rows": [["2024-11-03T01:00", "1 USD/J"], ["2024-11-03T01:00", "2 USD/J"],
+                                                    ["2024-11-03T02:00", "3 USD/J"]], "repeat": True}},
     "a temperature": {"temperature": {"rows": [["2024-01-01T00:00", -3.7], ["2024-01-01T01:00", 12]], "unit": "degC"}},
     "a temperature elsewhere": {"temperature": {"rows": [["2024-01-01T00:00", 0.3], ["2024-01-01T01:00", 12]], "unit": "degF"}},
     "synthetic": {"price": {"synthetic": SYNTHETIC, "scale": 1.1}},
@@ -373,7 +375,7 @@ def test_a_wind_year_has_its_capacity_factor_and_its_seed() -> None:
 
 
 def test_wind_persists_as_long_as_it_says() -> None:
-    """Correlation of output an hour and `persistence` later, over ten years: that of the normal numbers below it, less what the curve loses."""
+    """Correlation of output an hour and `persistence` later, in ten years: as of the normal numbers, less what the curve loses."""
     for hours in (6, 48):
         series = power({"wind": {**WIND, "persistence": f"{hours} h"}})
         values = np.concatenate([steps(series, calendar(f"{year}-01-01"), 365 * DAY_S)[1] for year in range(2015, 2025)])
@@ -463,6 +465,19 @@ def test_a_results_folder_holds_the_rows_and_gives_the_same_scenario(scenario_fi
     assert "weather.csv" not in kept.read_text()
     assert load_scenario(kept) == scenario
     assert scenario_from_mapping(scenario.to_file()) == scenario
+
+
+def test_years_of_hours_fit_into_a_results_folder(scenario_file: Path, tmp_path: Path) -> None:
+    start = datetime(2022, 1, 1)
+    rows = "".join(f"{start + timedelta(hours=h):%Y-%m-%dT%H:%M}Z,{math.sin(h) * 20!r}\n" for h in range(4 * 8760))
+    (scenario_file.parent / "data" / "weather.csv").write_text("time,temperature\n" + rows)
+    scenario = load_scenario(scenario_file)
+    kept = tmp_path / "scenario.yaml"
+    kept.write_text(yaml.safe_dump(scenario.to_file(), sort_keys=False))
+    again = load_scenario(kept)
+    assert again == scenario
+    assert isinstance(again.facility.temperature_degc, Series)
+    assert again.facility.temperature_degc.rows.raw.size == 4 * 8760
 
 
 def test_errors_of_a_series_name_the_file_the_line_and_the_path(scenario_file: Path) -> None:
