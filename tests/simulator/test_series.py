@@ -375,7 +375,7 @@ def test_a_wind_year_has_its_capacity_factor_and_its_seed() -> None:
 
 
 def test_wind_persists_as_long_as_it_says() -> None:
-    """Correlation of output an hour and `persistence` later, in ten years: as of the normal numbers, less what the curve loses."""
+    """Correlation of output an hour and `persistence` later, in ten years: as of normal numbers, less what the curve loses."""
     for hours in (6, 48):
         series = power({"wind": {**WIND, "persistence": f"{hours} h"}})
         values = np.concatenate([steps(series, calendar(f"{year}-01-01"), 365 * DAY_S)[1] for year in range(2015, 2025)])
