@@ -27,12 +27,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
 
 from simulator.errors import UserError, unknown_name
-from simulator.fields import DISTRIBUTIONS, PositiveSeconds, Quantity, Ratio, Record, file_key
+from simulator.fields import DISTRIBUTIONS, Quantity, Ratio, Record, file_key
 from simulator.scenario.calendar import DAY_S, Calendar, read_time, write_time, year_start_s
 from simulator.scenario.checks import FieldError, central
 from simulator.scenario.series_clock import Profile, direct, repeated
 from simulator.scenario.series_csv import Rows, check_unit, csv_rows, inline_rows, make_rows
-from simulator.scenario.series_profiles import Solar, Synthetic, Tariff, Wind
+from simulator.scenario.series_profiles import Fixed, Solar, Synthetic, Tariff, Wind
 from simulator.units import KINDS, QuantityError
 
 FORMS = ("csv", "rows", "synthetic", "solar", "wind", "tariff")
@@ -50,7 +50,8 @@ class Series(Record):
     rows: Any = Field(default=None, description="[time, value] each; a value holds until the next time",
                       json_schema_extra={"type": ["array", "string"]})
     unit: str | None = Field(default=None, description="unit of the values, such as USD/MWh")
-    spacing_s: PositiveSeconds | None = Field(default=None, description="between values of rows written as one text")
+    spacing_s: Annotated[float, Fixed("time", above=True)] | None = Field(
+        default=None, description="between values of rows written as one text")
     until: Time | None = Field(
         default=None, description="when the last row ends; absent: after the spacing of the last two rows")
     repeat: bool = Field(default=False, description="use the rows for the same month, day and hour of other years")
@@ -133,7 +134,7 @@ def _rows(series: Series, field: SeriesOrQuantity) -> Rows:
         raise FieldError("unit", str(error)) from None
     try:
         found = (csv_rows(series.csv, series.time, series.column) if series.csv is not None
-                 else inline_rows(series.rows, series.unit, central(series.spacing_s or 0.0), kind))
+                 else inline_rows(series.rows, series.unit, series.spacing_s, kind))
         return make_rows(found, unit, kind, series.until, (field.low, field.high), source)
     except QuantityError as error:
         raise FieldError(series.form, str(error)) from None

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from simulator.fields import CountOrZero, Quantity, Record, Watts
+from simulator.fields import CountOrZero, Distribution, Quantity, Record
 from simulator.scenario.calendar import HOUR_S, Calendar, wall_dates, year_start_s
 from simulator.scenario.checks import FieldError
 from simulator.units import QuantityError, format_quantity, shorten
@@ -26,23 +26,33 @@ if TYPE_CHECKING:
 Steps = tuple[np.ndarray, np.ndarray]
 
 
+class Fixed(Quantity):
+    """Annotation of a quantity that no distribution may stand for: what is uncertain in a series is its scale."""
+
+    def read(self, value: Any) -> float:
+        """Return the SI value; raise QuantityError for a distribution too."""
+        if isinstance(value, dict):
+            raise QuantityError(f"found {shorten(value)}; allowed: one quantity (what is uncertain in a series is its `scale`)")
+        found = super().read(value)
+        assert not isinstance(found, Distribution)
+        return found
+
+
 class OfField:
     """Annotation of a number of the kind of the field that the series stands in; a swing of a temperature is one in degC."""
 
     def __init__(self, *, swing: bool = False, signed: bool = False) -> None:
         self.swing, self.signed = swing, signed
 
-    def _quantity(self, field: SeriesOrQuantity) -> Quantity:
+    def _quantity(self, field: SeriesOrQuantity) -> Fixed:
         if not self.swing:
-            return Quantity(field.kind, field.low, field.high)
-        return Quantity("temperature" if field.kind == "temperature" else "ratio", -math.inf if self.signed else 0.0)
+            return Fixed(field.kind, field.low, field.high)
+        return Fixed("temperature" if field.kind == "temperature" else "ratio", -math.inf if self.signed else 0.0)
 
     def read(self, value: Any, info: ValidationInfo) -> float:
-        """Return the SI value; raise QuantityError for a distribution: what is uncertain in a series is its scale."""
-        if isinstance(value, dict):
-            raise QuantityError(f"found {shorten(value)}; allowed: one quantity (what is uncertain in a series is its `scale`)")
+        """Return the SI value."""
         assert info.context is not None
-        return float(self._quantity(info.context["field"]).read(value))  # type: ignore[arg-type]
+        return self._quantity(info.context["field"]).read(value)
 
     def write(self, value: float, info: Any) -> Any:
         """Return what a file writes."""
@@ -76,8 +86,8 @@ class Synthetic(Record):
     day_swing: Swing = Field(default=0.0, description="amplitude over a day")
     year_swing: Swing = Field(default=0.0, description="amplitude over a year")
     weekend: SignedSwing = Field(default=0.0, description="weekend against weekdays")
-    peak_hour: Annotated[float, Quantity("count", high=23.0)] = Field(default=18.0, description="local hour of the day's peak")
-    peak_month: Annotated[float, Quantity("count", low=1.0, high=12.0)] = Field(
+    peak_hour: Annotated[float, Fixed("count", high=23.0)] = Field(default=18.0, description="local hour of the day's peak")
+    peak_month: Annotated[float, Fixed("count", low=1.0, high=12.0)] = Field(
         default=1.0, description="month at whose middle the year's peak is")
 
     @model_validator(mode="after")
@@ -143,9 +153,9 @@ def scale_to_mean(values: np.ndarray, mean: float) -> float:
 class Solar(Record):
     """A made-up clear sky: output follows the sine of the sun's elevation, scaled to a capacity factor, at most capacity."""
 
-    capacity_w: Watts
-    capacity_factor: Annotated[float, Quantity("ratio", high=0.4, above=True)]
-    latitude: Annotated[float, Quantity("count", low=-66.0, high=66.0)] = Field(description="degrees, north positive")
+    capacity_w: Annotated[float, Fixed("power")]
+    capacity_factor: Annotated[float, Fixed("ratio", high=0.4, above=True)]
+    latitude: Annotated[float, Fixed("count", low=-66.0, high=66.0)] = Field(description="degrees, north positive")
 
     def steps(self, calendar: Calendar, years: range, kind: str) -> Steps:
         """Return hourly steps by the zone's standard time, with the sun highest at noon."""
@@ -182,10 +192,10 @@ def sun_height(day: np.ndarray, hour: np.ndarray, latitude: float) -> np.ndarray
 class Wind(Record):
     """Made-up wind: an AR(1) of normal numbers, as Rayleigh wind speeds through a power curve, scaled to a capacity factor."""
 
-    capacity_w: Watts
-    capacity_factor: Annotated[float, Quantity("ratio", high=0.7, above=True)]
+    capacity_w: Annotated[float, Fixed("power")]
+    capacity_factor: Annotated[float, Fixed("ratio", high=0.7, above=True)]
     seed: CountOrZero = 1
-    persistence_s: Annotated[float, Quantity("time", low=HOUR_S, high=30 * 86400.0)] = Field(
+    persistence_s: Annotated[float, Fixed("time", low=HOUR_S, high=30 * 86400.0)] = Field(
         default=24.0 * HOUR_S, description="time in which correlation falls to 1/e")
 
     def steps(self, calendar: Calendar, years: range, kind: str) -> Steps:

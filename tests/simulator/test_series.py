@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from simulator.errors import UserError
 from simulator.fields import Distribution, map_distributions
 from simulator.scenario import json_schema, load_scenario, scenario_from_mapping
 from simulator.scenario.calendar import Calendar
+from simulator.scenario.reading import parse_document
 from simulator.scenario.series import FORMS as FORM_NAMES
-from simulator.scenario.series import Series, steps
+from simulator.scenario.series import Series, series_of, steps
 from simulator.scenario.series_profiles import scale_to_mean, sun_height
-from simulator.units import parse_quantity
+from simulator.units import QuantityError, parse_quantity
 from tests.simulator.series_fields import fields
 
 KWH_J, HOUR_S, DAY_S = 3.6e6, 3600.0, 86400.0
@@ -270,6 +272,8 @@ def test_rows_lose_no_digit_when_written(rows, offset) -> None:
     ({"rows": "2024-01-01T00:00 1 2", "unit": "USD/J"}, ["rows: found '2'", "`spacing`"]),
     ({"rows": ROWS, "until": "2024-01-01T05:00Z"}, ["until", "with an offset from UTC if the rows have one"]),
     ({"synthetic": {**SYNTHETIC, "mean": {"uniform": ["1 USD/J", "2 USD/J"]}}}, ["its `scale`"]),
+    ({"synthetic": {**SYNTHETIC, "peak_hour": {"uniform": [1, 2]}}}, ["its `scale`"]),
+    ({"rows": "2024-01-01T00:00 1 2", "spacing": {"uniform": ["1 h", "2 h"]}, "unit": "USD/J"}, ["its `scale`"]),
     ({"synthetic": {**SYNTHETIC, "peak_hour": 24}}, ["at most 23"]),
     ({"synthetic": {**SYNTHETIC, "day_swing": -0.1}}, ["at least 0"]),
     ({"synthetic": {"day_swing": 0.1}}, ["mean", "required"]),
@@ -283,6 +287,35 @@ def test_a_form_that_is_none_says_what_is_allowed(form: dict[str, Any], words: l
     found = message(price=form)
     for word in words:
         assert word in found, found
+
+
+@pytest.mark.parametrize(("form", "key"), [("solar", "capacity"), ("solar", "capacity_factor"), ("wind", "capacity_factor"),
+                                           ("wind", "persistence"), ("wind", "seed")])
+def test_a_plant_has_no_distribution_but_its_scale(form: str, key: str) -> None:
+    given_form = {"solar": SOLAR, "wind": WIND}[form]
+    assert "found {'choice'" in message(power={form: {**given_form, key: {"choice": [given_form[key], given_form[key]]}}})
+
+
+def test_a_capacity_factor_beyond_the_daylight_is_refused() -> None:
+    assert "at most 0.4" in message(power={"solar": {**SOLAR, "capacity_factor": 0.5}})
+    with pytest.raises(QuantityError, match="the share of hours with any output"):
+        scale_to_mean(np.array([0.0, 0.0, 0.5, 1.0]), 0.5)
+
+
+EXAMPLE = re.compile(r"^ +(price|temperature|solar|wind): (\{.*\})", re.MULTILINE)
+
+
+def test_the_examples_of_the_reference_are_read() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scenario.md").read_text(encoding="utf-8")
+    section = text.split("## Calendar and series")[1].split("\n## ")[0]
+    found = [(key, form) for key, form in EXAMPLE.findall(section) if "csv" not in form]
+    assert {key for key, _ in found} == {"price", "temperature", "solar", "wind"}
+    for key, form in found:
+        value = parse_document(f"x: {form}", "scenario.md").data["x"]
+        record = fields(**{{"solar": "power", "wind": "power"}.get(key, key): value})
+        assert len(list(series_of(record))) == 1
+    blocks = [block.split("```")[0] for block in section.split("```yaml") if "tariff:" in block.split("```")[0]]
+    assert price(parse_document(blocks[0], "scenario.md").data["price"]).form == "tariff"
 
 
 def test_swings_may_not_leave_the_fields_bounds() -> None:
