@@ -6,8 +6,36 @@ import json
 import sys
 from pathlib import Path
 
-from simulator.errors import UserError
+from simulator.errors import UserError, unknown_name
 from simulator.files import check_picture, write_whole
+
+WHAT = ("throughput", "energy")
+
+
+def check_what(what: str) -> None:
+    """Raise UserError where there is nothing of that name to validate."""
+    if what not in WHAT:
+        raise UserError(f"validate: {unknown_name('validation', what, WHAT)}")
+
+
+def predict_energy_rows(cases: Path | None, scenarios: Path | None, output: Path | None, as_json: bool) -> None:
+    """Predict the energy, carbon and cost of the rows of a CSV, or of the shipped ones: a table, and a CSV where asked for."""
+    from simulator.validation.energy import predict_energy, predictions_csv, predictions_json
+    from simulator.validation.energy_tables import energy_view
+
+    if scenarios is not None and not scenarios.is_dir():
+        raise UserError(f"{scenarios}: no such folder of scenarios")
+    results = predict_energy(cases, scenarios or Path("scenarios"))
+    if output is not None:
+        write_whole(output, lambda file: file.write_text(predictions_csv(results), encoding="utf-8"))
+    if as_json:
+        print(json.dumps(predictions_json(results), indent=2))
+    else:
+        from rich.console import Console
+
+        Console(width=None if sys.stdout.isatty() else 200).print(energy_view(results))
+    if output is not None:
+        print(f"wrote {output}", file=sys.stderr)
 
 
 def predict_cases(cases: Path, output: Path | None, as_json: bool) -> None:

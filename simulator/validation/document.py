@@ -8,10 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from simulator.validation.calibration import FITTED, Fit, errors, fit_all, sensitivity
+from simulator.validation.energy import predict_energy
+from simulator.validation.energy_tables import energy_markdown
+from simulator.validation.power import capped_table, readings, readings_table, zeus_table
 from simulator.validation.rows import Case
 from simulator.validation.runs import Outcome, compare_runs
 from simulator.validation.software import ASSUMPTIONS
 from simulator.validation.throughput import CALCULON, pair_table, read_cases, row_table, statistics, summary_table
+
+CAPPED = {"llama3-405b": (650.0, 600.0, 550.0, 500.0, 400.0, 300.0), "bloom-176b": (350.0, 300.0, 250.0, 200.0)}
 
 
 def run_table(outcomes: list[Outcome]) -> str:
@@ -70,4 +75,6 @@ def validation_document(scenarios: Path, trials: int) -> str:
         recalled_count=len(recalled), recalled_summary=summary_table(recalled), recalled_rows=row_table(recalled),
         eight=f"{np.abs(errors(eight)).mean():.1%}", pairs=pair_table([*shipped, *recalled]), worst=worst_rows(shipped),
         calibration=calibration_table(fit_all(shipped)), sensitivity=sensitivity_table(shipped), assumptions=ASSUMPTIONS,
-        runs=run_table(compare_runs(scenarios, trials)))
+        runs=run_table(compare_runs(scenarios, trials)), energy=energy_markdown(predict_energy(None, scenarios)),
+        nodes=readings_table(readings(scenarios)), zeus=zeus_table(),
+        capped={name: capped_table(scenarios / f"{name}.yaml", limits_w) for name, limits_w in CAPPED.items()})
