@@ -22,7 +22,7 @@ from simulator.scenario import load_scenario
 from simulator.validation.energy_tables import markdown
 
 # Zeus (You et al., NSDI 23), V100 of 250 W, medians over 58 training configurations of small models on one accelerator: cap,
-# time and energy over those without a cap (../shared/data/power_model.md, section 3). 183 W without a cap.
+# time and energy over those without a cap (docs/reference/power_model.md, section 3). 183 W without a cap.
 ZEUS_TDP_W, ZEUS_MEAN_W = 250.0, 183.0
 ZEUS = ((225.0, 1.013, 0.953), (200.0, 1.043, 0.897), (175.0, 1.067, 0.845), (150.0, 1.119, 0.806), (125.0, 1.190, 0.796),
         (100.0, 1.398, 0.840))
