@@ -202,6 +202,19 @@ def test_repeated_rows_within_an_hour_stay_within_it() -> None:
     assert values.tolist() == list(range(59 * 96 + 1, 59 * 96 + 6))
 
 
+def test_of_an_hour_that_came_twice_other_years_take_the_first() -> None:
+    zone = "America/New_York"
+    hours = [f"{datetime(2023, 1, 1) + timedelta(hours=h):%Y-%m-%dT%H:%M}" for h in range(8760)]
+    rows = [[at, i] for i, at in enumerate(hours)]
+    at = hours.index("2023-11-05T01:00")
+    rows.insert(at + 1, [hours[at], -1])
+    series = price({"rows": rows, "unit": "USD/J", "repeat": True})
+    assert steps(series, calendar("2023-11-05T01:00", zone), 3 * HOUR_S)[1].tolist() == [at, -1.0, at + 1.0]
+    assert steps(series, calendar("2025-11-05T01:00", zone), 2 * HOUR_S)[1].tolist() == [at, at + 1.0]
+    times, values = steps(series, calendar("2024-11-03T01:00", zone), 3 * HOUR_S)  # 3 November came once in 2023, and serves twice
+    assert ((times / HOUR_S).tolist(), values.tolist()) == ([0.0, 2.0], [at - 48.0, at - 47.0])
+
+
 def test_repeating_less_than_a_year_is_refused() -> None:
     series = price({"rows": ROWS, "repeat": True})
     with pytest.raises(UserError, match=r"found no row for 01 January 08:00 .*rows for every hour of a year"):
