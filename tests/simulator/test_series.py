@@ -211,7 +211,7 @@ def test_of_an_hour_that_came_twice_other_years_take_the_first() -> None:
     series = price({"rows": rows, "unit": "USD/J", "repeat": True})
     assert steps(series, calendar("2023-11-05T01:00", zone), 3 * HOUR_S)[1].tolist() == [at, -1.0, at + 1.0]
     assert steps(series, calendar("2025-11-05T01:00", zone), 2 * HOUR_S)[1].tolist() == [at, at + 1.0]
-    times, values = steps(series, calendar("2024-11-03T01:00", zone), 3 * HOUR_S)  # 3 November came once in 2023, and serves twice
+    times, values = steps(series, calendar("2024-11-03T01:00", zone), 3 * HOUR_S)  # one hour serves twice
     assert ((times / HOUR_S).tolist(), values.tolist()) == ([0.0, 2.0], [at - 48.0, at - 47.0])
 
 
