@@ -54,12 +54,12 @@ COLUMNS = tuple(field.name for field in fields(EnergyResult))
 
 
 def counted_w(row: EnergyRow, watts: Watts) -> float:
-    """Return watts of one accelerator as a row counts them, its PUE included."""
+    """Return watts of one accelerator as a row counts them, with its PUE; where it gives none, that of a simulated scenario."""
     assert row.accelerator is not None
-    pue = row.pue or 1.0
+    pue = row.pue or (watts.pue if watts.simulated else 1.0)
     match row.counts:
         case "tdp":
-            return _tdp_w(row) * pue
+            return _tdp_w(row) * (row.pue or 1.0)
         case "tdp and idle":
             return _tdp_w(row) + (watts.idle_node_w + watts.around_w) * watts.pue
         case "accelerators":

@@ -67,6 +67,7 @@ class Watts:
     pue: float
     carbon_kg_per_kwh: float | None
     peak_to_mean: float | None
+    simulated: bool  # of a scenario, whose PUE is that of the run
     remark: str
 
 
@@ -139,8 +140,9 @@ def _watts(scenario: Scenario, hours: float | None, accelerator_w: float, node_w
     a, site, pue = scenario.cluster.accelerator, scenario.facility.site, scenario.facility.effective_pue or 1.1
     idle_w = (a.idle_power_w or 0.0) + node_power(a, a.idle_power_w or 0.0).total_w / a.accelerators_per_node
     carbon = site.carbon_intensity_kgco2e_per_j if site is not None else None
-    return Watts(hours, accelerator_w, node_w, around_w, all_w if all_w is not None else (node_w + around_w) * pue, idle_w,
-                 a.supply_efficiency, a.accelerators_per_node, pue, None if carbon is None else carbon * 3.6e6, peak, remark)
+    meter_w = all_w if all_w is not None else (node_w + around_w) * pue
+    return Watts(hours, accelerator_w, node_w, around_w, meter_w, idle_w, a.supply_efficiency, a.accelerators_per_node, pue,
+                 None if carbon is None else carbon * 3.6e6, peak, peak is not None, remark)
 
 
 def _scenario(accelerator: AcceleratorRecord, model: str, n: int, tokens: float, batch: float, sequence: int, year: int | None
