@@ -176,6 +176,9 @@ def summary(results: list[EnergyResult]) -> dict[str, dict[str, float]]:
     named = [r for r in results if r.run in NAMED]
     groups = {
         "from configuration alone": [r.from_configuration_error for r in results],
+        "those with a scenario": [r.from_configuration_error for r in results if r.remark.startswith("scenario")],
+        "those with size or layout assumed, no failures": [r.from_configuration_error for r in results
+                                                           if not r.remark.startswith("scenario")],
         "with published hours": [r.with_published_hours_error for r in results if r.counts != "tdp"],
         "five named runs, from configuration alone": [r.from_configuration_error for r in named],
         "five named runs, with published hours": [r.with_published_hours_error for r in named],
