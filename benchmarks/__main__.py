@@ -17,6 +17,7 @@ from rich.table import Table
 from benchmarks.cases import (
     bare_loop,
     events_per_s,
+    flat_year,
     large_search,
     many_layouts,
     mean_interruptions,
@@ -88,6 +89,15 @@ def against_bare_loop(name: str, count: int) -> tuple[float, float, int]:
     return rate, bare_rate, failures
 
 
+def calendar_rates_per_s(count: int) -> tuple[float, float]:
+    """Return trials a second of a year priced by the hour, and of the same year at one price."""
+    hourly, flat = Trials(scenario("hourly-year")), Trials(flat_year())
+    for trials in (hourly, flat):
+        trials.run(0)
+    rates = rates_per_s((hourly.run, flat.run), count)
+    return rates[0], rates[1]
+
+
 def main() -> None:
     """Measure and print."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
@@ -103,6 +113,10 @@ def main() -> None:
         table.add_row(f"{name}: trials per second", f"{rate:,.0f}")
         table.add_row(f"bare SimPy loops per second ({failures} x two timeouts)", f"{bare_rate:,.0f}")
         table.add_row("rate over that of the bare loop", f"{rate / bare_rate:.2f}")
+    hourly, flat = calendar_rates_per_s(max(1, count // 4))
+    table.add_row("a year priced by the hour, with rules: trials per second", f"{hourly:,.0f}")
+    table.add_row("the same year at one price: trials per second", f"{flat:,.0f}")
+    table.add_row("hourly over flat", f"{hourly / flat:.2f}")
     memory = peak_memory_bytes()
     small, large = events_per_s(10_000), events_per_s(1_000_000)
     table.add_row("interruptions per second, 10,000 accelerators", f"{small:,.0f}")

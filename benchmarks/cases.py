@@ -20,6 +20,7 @@ from simulator.montecarlo.trials import Trials
 from simulator.performance.estimate import Packs, packs
 from simulator.performance.search import main_batch, search
 from simulator.scenario import Scenario, load_scenario, scenario_from_mapping
+from simulator.scenario.electricity import Carbon, Electricity
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 
@@ -27,6 +28,16 @@ SCENARIOS = Path(__file__).parent.parent / "scenarios"
 def scenario(name: str = "llama3-405b") -> Scenario:
     """Return a ready scenario."""
     return load_scenario(SCENARIOS / f"{name}.yaml")
+
+
+def flat_year() -> Scenario:
+    """Return the year that `hourly-year` prices by the hour, at one price, without calendar, events or rules."""
+    hourly = scenario("hourly-year")
+    facility = hourly.facility.model_validate({"site": hourly.facility.site, "pue": 1.1})
+    tariff = Electricity.model_validate({"price": "0.05 USD/kWh"})
+    return hourly.model_copy(update={
+        "calendar": None, "facility": facility, "policies": (), "carbon": Carbon(),
+        "pricing": hourly.pricing.model_copy(update={"electricity": tariff})})
 
 
 def mean_interruptions(trials: Trials, count: int = 20) -> int:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels._jit import bare
+from kernels.clock import Clock, next_order_s, obey
 from kernels.draws import draw
 from kernels.events import (
     CORRUPTION,
@@ -74,10 +75,12 @@ from kernels.job import (
     save_now,
     stretch_of,
 )
-from kernels.meter import Meter, record
+from kernels.meter import RUN_S, Meter, record
 from kernels.nodes import MISSING, Nodes, fill, next_return_s, take_returns
 
-METERED_S = 21600.0  # a metered run pauses so often, as bins take the mean of what lies between
+# Bins take the mean of what lies between two records: a metered run pauses so often, and parts of a recovery are told apart
+# where they last longer than this.
+METERED_S, PARTED_S = 86400.0, 1800.0
 
 
 class Slow(NamedTuple):
@@ -95,12 +98,13 @@ class Slow(NamedTuple):
 
 class Log(NamedTuple):
     """What a run writes down beside its sums: intervals of a timeline (start, end, row of `seconds`, stretch, component), and
-    joules by the hour.
+    joules by the hour; and by which clock it runs.
     """
 
     rows: np.ndarray  # (m, 5); m = 0: none
     used: np.ndarray  # (1,)
     meter: Meter
+    clock: Clock
 
 
 @bare
@@ -306,7 +310,8 @@ def _recover(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.
         to_s = min(next_s, max(change_s, now_s), until_s)
         _book_down(job, state, seconds, to_s, waits, log)
         state[NOW] = to_s
-        record(log.meter, seconds, to_s, nodes.hot_node_s)
+        if to_s - log.meter.marks[RUN_S] > PARTED_S:
+            record(log.meter, seconds, to_s, nodes.hot_node_s)
         if to_s >= end_s:
             state[PHASE] = RUNNING
             state[GONE] = state[SWAP] = 0.0
@@ -359,6 +364,7 @@ def run_job(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
     """
     while state[NOW] < until_s:
         record(log.meter, seconds, state[NOW], nodes.hot_node_s)
+        obey(log.clock, job, log.meter, state, seconds, nodes.hot_node_s)
         if state[PHASE] == STOPPED:
             go_down(job, h, nodes, luck, s, state, Strike(-1, PLANNED, 0), np.inf, True)
         if state[PHASE] == DOWN:
@@ -367,7 +373,7 @@ def run_job(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
         if _found(job, h, nodes, luck, s, state):
             continue
         factor = _slowest(s, state[NOW])
-        stop_s = min(until_s, _next_change_s(s))
+        stop_s = min(until_s, _next_change_s(s), next_order_s(log.clock))
         if log.meter.edges_s.size > 0:
             stop_s = min(stop_s, state[NOW] + METERED_S)
         if state[NOW] < state[STORAGE_UNTIL]:
@@ -396,7 +402,6 @@ def run_job(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
         state[NOW] = to_s
         note(log, start_s, to_s, 0.0, float(stretch_of(job, before)), float(strike.component))
         if strike.component >= 0:
-            record(log.meter, seconds, state[NOW], nodes.hot_node_s)
             _struck(job, h, nodes, luck, s, state, seconds, strike, until_s, log)
     record(log.meter, seconds, state[NOW], nodes.hot_node_s)
     return False

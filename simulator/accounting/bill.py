@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,10 +21,13 @@ from kernels.dispatch import (
     GENERATOR_USD,
     GRID,
     GRID_L,
+    IT,
     LOCATION_KG,
     MATCHED,
     OUT,
     RESIDUAL_KG,
+    RESPONSE_USD,
+    SECONDS,
     SITE_L,
     SOLAR,
     UNMATCHED_KG,
@@ -36,79 +40,85 @@ from simulator.accounting.supply import Conditions, Supply
 
 @dataclass(frozen=True)
 class Bill:
-    """What was drawn and paid, by bin.
+    """What was drawn and paid.
 
     Attributes
     ----------
-    met : Conditions or None
-        The bins and what holds in them; None: one bin, of the whole run.
-    seconds, it_j : ndarray, shape (n,)
-        Time of the run in each bin, and IT energy.
-    out : ndarray, shape (n, 20)
-        Columns of `kernels.dispatch`.
+    met : Conditions
+        The bins and what holds in them; one bin where nothing changes with time.
+    bins : ndarray, shape (n, kinds + 2)
+        Of the run's meter (`kernels.meter`).
+    spare_node_w : float
+    totals : ndarray, shape (23,)
+        Sums over bins of the columns of `kernels.dispatch`.
+    months : ndarray, shape (months, 2)
+        Highest mean power from the grid in a bin of each month, W, and the time of the run in it, s.
     """
 
     supply: Supply
-    met: Conditions | None
-    seconds: np.ndarray
-    it_j: np.ndarray
-    out: np.ndarray
+    met: Conditions
+    bins: np.ndarray
+    spare_node_w: float
+    totals: np.ndarray
+    months: np.ndarray
+
+    @cached_property
+    def out(self) -> np.ndarray:
+        """Columns of `kernels.dispatch` by bin, shape (n, 23): worked out again, for those who look at hours."""
+        out = np.empty((len(self.bins), OUT))
+        _dispatch(self.supply, self.met, self.bins, self.spare_node_w, np.empty(OUT), np.empty_like(self.months), out)
+        return out
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Time of the run in each bin, shape (n,), s."""
+        return np.asarray(self.out[:, SECONDS])
 
     @property
     def load_j(self) -> np.ndarray:
         """Energy of the facility by bin, wherever it comes from, shape (n,)."""
-        return np.asarray(self.it_j + self.out[:, COOLING] + self.out[:, DISTRIBUTION])
-
-    @property
-    def months(self) -> tuple[np.ndarray, tuple[str, ...]]:
-        """The month of each bin and the months' names; one without a name where there is no calendar."""
-        if self.met is None:
-            return np.zeros(self.seconds.size, dtype=np.int64), ("",)
-        return self.met.grid.month, self.met.grid.months
+        return np.asarray(self.out[:, IT] + self.out[:, COOLING] + self.out[:, DISTRIBUTION])
 
 
-def make_bill(supply: Supply, seconds: np.ndarray, it_j: np.ndarray, met: Conditions | None = None) -> Bill:
-    """Return the bill of a run, from its time and IT energy by bin, shape (n,) each; one bin where nothing changes with time."""
-    out = np.empty((seconds.size, OUT))
-    dispatch(supply.overhead, supply.plant, seconds, it_j, supply.table(None) if met is None else met.table, out)
-    return Bill(supply, met, seconds, it_j, out)
+def make_bill(supply: Supply, met: Conditions, bins: np.ndarray, spare_node_w: float) -> Bill:
+    """Return the bill of a run from its meter."""
+    totals, months = np.empty(OUT), np.empty((len(met.months), 2))
+    _dispatch(supply, met, bins, spare_node_w, totals, months, np.empty((0, OUT)))
+    return Bill(supply, met, bins, spare_node_w, totals, months)
 
 
-def demand_usd(bill: Bill) -> np.ndarray:
-    """Return demand charges by bin, shape (n,): a month's is on its highest bin, for the share of the month that the run takes.
+def _dispatch(supply: Supply, met: Conditions, bins: np.ndarray, spare_node_w: float, totals: np.ndarray, months: np.ndarray,
+              out: np.ndarray) -> None:
+    dispatch(supply.overhead, supply.plant, met.limits, bins, spare_node_w, met.table, met.month, np.empty(OUT), totals, months,
+             out)
 
-    It is spread over the bins of the month by their time, so that bins sum to it.
-    """
-    charge = bill.supply.demand_usd_per_w_s
-    if charge == 0.0:
-        return np.zeros(bill.seconds.size)
-    month, names = bill.months
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean_w = np.where(bill.seconds > 0.0, bill.out[:, GRID] / bill.seconds, 0.0)
-    peak_w = np.zeros(len(names))
-    np.maximum.at(peak_w, month, mean_w)
-    return np.asarray(charge * peak_w[month] * bill.seconds)
+
+def _columns(s: Supply, paid: bool) -> dict[str, tuple[int, float]]:
+    """Return the kinds of dollars that are a column of dispatch times a factor; kinds that a scenario lacks are left out."""
+    found = {"electricity": (ENERGY_USD, 1.0)}
+    if s.contracted:
+        found["power_purchase"] = (CONTRACT_USD, 1.0)
+    if s.produces:
+        found["export"] = (EXPORT_USD, 1.0)
+    if s.fixed_usd_per_s:
+        found["onsite"] = (SECONDS, s.fixed_usd_per_s)
+    if s.plant.generator_w:
+        found["generator"] = (GENERATOR_USD, 1.0)
+    if paid:
+        found["demand_response"] = (RESPONSE_USD, 1.0)
+    if s.offset_share:
+        found["offsets"] = (LOCATION_KG, s.offset_share * s.offset_usd_per_kg)
+    return found
 
 
 def dollars(bill: Bill) -> dict[str, np.ndarray]:
-    """Return what energy costs by bin and kind, USD, arrays of shape (n,); kinds that a scenario does not have are left out."""
-    s, out = bill.supply, bill.out
-    found = {"electricity": out[:, ENERGY_USD]}
-    if s.demand_usd_per_w_s:
-        found["demand_charge"] = demand_usd(bill)
-    if s.contracted:
-        found["power_purchase"] = out[:, CONTRACT_USD]
-    if s.produces:
-        found["export"] = out[:, EXPORT_USD]
-    if s.fixed_usd_per_s:
-        found["onsite"] = s.fixed_usd_per_s * bill.seconds
-    if bill.met is not None and bill.met.payment_usd_per_j is not None and bill.met.asked_w is not None:
-        shed_j = np.maximum(0.0, bill.met.asked_w * bill.seconds - bill.load_j)
-        found["demand_response"] = -bill.met.payment_usd_per_j * shed_j
-    if s.plant.generator_w:
-        found["generator"] = out[:, GENERATOR_USD]
-    if s.offset_share:
-        found["offsets"] = s.offset_share * s.offset_usd_per_kg * out[:, LOCATION_KG]
+    """Return what energy costs by bin and kind, USD, arrays of shape (n,).
+
+    A month's demand charge is on its highest bin, for the share of the month that the run takes, and is spread over its time.
+    """
+    found = {name: factor * bill.out[:, column] for name, (column, factor) in _columns(bill.supply, bill.met.pays).items()}
+    if bill.supply.demand_usd_per_w_s:
+        found["demand_charge"] = bill.supply.demand_usd_per_w_s * bill.months[bill.met.month, 0] * bill.seconds
     return found
 
 
@@ -117,13 +127,11 @@ def totals(bill: Bill) -> dict[str, float]:
 
     `energy_j` is IT + cooling and distribution + what the battery keeps or loses = grid + solar + wind + generator.
     """
-    s = bill.supply
-    sums = bill.out.sum(axis=0).tolist()
-    it_j = float(bill.it_j.sum())
+    s, sums = bill.supply, bill.totals.tolist()
     row = {"energy_cooling_distribution_j": sums[COOLING] + sums[DISTRIBUTION]}
     if s.plant.battery_j:
         row["energy_battery_j"] = sums[BATTERY]
-    row["energy_j"] = it_j + sum(row.values())
+    row["energy_j"] = sums[IT] + sum(row.values())
     row["supply_grid_j"] = sums[GRID]
     if s.produces:
         row |= {"supply_solar_j": sums[SOLAR], "supply_wind_j": sums[WIND], "exported_j": sums[EXPORT]}
@@ -135,8 +143,10 @@ def totals(bill: Bill) -> dict[str, float]:
     row |= {"water_site_l": sums[SITE_L], "water_grid_l": sums[GRID_L]}
     known = [litres for litres in (sums[SITE_L], sums[GRID_L]) if not math.isnan(litres)]
     row["water_l"] = sum(known) if known else np.nan
-    for name, usd in dollars(bill).items():
-        row[f"cost_{name}_usd"] = float(usd.sum())
+    for name, (column, factor) in _columns(s, bill.met.pays).items():
+        row[f"cost_{name}_usd"] = factor * sums[column]
+    if s.demand_usd_per_w_s:
+        row["cost_demand_charge_usd"] = s.demand_usd_per_w_s * float(bill.months[:, 0] @ bill.months[:, 1])
     # The one NaN, so that rows compare equal.
     return {name: np.nan if math.isnan(value) else value for name, value in row.items()}
 
@@ -152,7 +162,7 @@ def _carbon(s: Supply, sums: list[float]) -> dict[str, float]:
         matched = min(1.0, sums[CONTRACTED] / grid_j) if grid_j > 0.0 else 0.0
         by_year_kg = sums[RESIDUAL_KG] * (1.0 - matched)
         found["carbon_market_kg"] = made_kg + (by_year_kg if s.annual else sums[UNMATCHED_KG])
-        found["carbon_free_share_hourly"] = sums[MATCHED] / grid_j if grid_j > 0.0 else 0.0
+        found["contract_share_hourly"] = sums[MATCHED] / grid_j if grid_j > 0.0 else 0.0
     if s.offset_share:
         found["carbon_offsets_kg"] = s.offset_share * sums[LOCATION_KG]  # apart, never netted
     return found

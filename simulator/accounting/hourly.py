@@ -10,19 +10,10 @@ from simulator.accounting.capital import NOT_COMPUTE, Held, holding_costs
 from simulator.accounting.rates import IT_POWER, Rates
 
 
-def hourly_energy_j(bill: Bill, bins: np.ndarray, rates: Rates) -> dict[str, np.ndarray]:
-    """Return joules by bin and kind, arrays of shape (n,).
-
-    Parameters
-    ----------
-    bill : Bill
-    bins : ndarray, shape (n, 6 + states + 1)
-        Of the run's meter (`kernels.meter`).
-    rates : Rates
-        Of the run's last period.
-    """
-    found = {name: bins[:, i] for i, name in enumerate(IT_POWER)}
-    found["spares"] = rates.spare_node_w * bins[:, -1]
+def hourly_energy_j(bill: Bill) -> dict[str, np.ndarray]:
+    """Return joules by bin and kind, arrays of shape (n,)."""
+    found = {name: bill.bins[:, i] for i, name in enumerate(IT_POWER)}
+    found["spares"] = bill.spare_node_w * bill.bins[:, -1]
     found["cooling_distribution"] = bill.out[:, COOLING] + bill.out[:, DISTRIBUTION]
     if bill.supply.plant.battery_j:
         found["battery"] = bill.out[:, BATTERY]
@@ -42,7 +33,7 @@ def hourly_usd(bill: Bill, held: list[Held], rates: Rates) -> dict[str, np.ndarr
     rates : Rates
         Of the run's last period.
     """
-    assert bill.met is not None
+    assert bill.met.grid is not None
     edges_s = bill.met.grid.edges_s
     found = {"holding": _holding_usd(edges_s, held), "storage": rates.storage_usd_per_s * bill.seconds} | dollars(bill)
     last = int(np.flatnonzero(bill.seconds > 0.0)[-1])

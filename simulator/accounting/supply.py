@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kernels.dispatch import SERIES, Overhead, Plant
+from kernels.dispatch import SERIES, Limits, Overhead, Plant
 from simulator.accounting.grid import Grid, build_grid
 from simulator.errors import UserError
 from simulator.scenario import Scenario
@@ -16,9 +16,9 @@ from simulator.scenario.calendar import Calendar
 from simulator.scenario.facility import Facility
 from simulator.scenario.series import Series
 
-# Names of the series, in the order of `kernels.dispatch`.
+# Names of the series, in the order of `kernels.dispatch`, and the limit of the grid.
 NAMES = ("price", "export_price", "carbon", "residual", "temperature", "solar", "wind", "contract", "limit")
-assert len(NAMES) == SERIES
+assert len(NAMES) == SERIES + 1  # the last is the limit
 Values = Mapping[str, float | Series]
 
 
@@ -48,7 +48,7 @@ class Supply:
     offset_usd_per_kg: float
     fixed_usd_per_s: float
     _grids: dict[float, Grid] = field(default_factory=dict, compare=False, repr=False)
-    _tables: dict[int, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+    _met: dict[float | None, Conditions] = field(default_factory=dict, compare=False, repr=False)
 
     def grid(self, until_s: float) -> Grid:
         """Return bins from the start to a time; the same ones each time they are asked for."""
@@ -57,20 +57,24 @@ class Supply:
             self._grids[until_s] = build_grid(self.calendar, self.values, until_s)
         return self._grids[until_s]
 
-    def table(self, grid: Grid | None) -> np.ndarray:
-        """Return series by bin, shape (n, 9); one bin where nothing changes."""
-        if grid is None:
-            return np.array([[float(self.values[name]) for name in NAMES]])  # type: ignore[arg-type]
-        found = self._tables.get(id(grid))
-        if found is None:
-            found = self._tables[id(grid)] = np.ascontiguousarray(np.stack([grid.values[name] for name in NAMES], axis=1))
-        return found
+    def conditions(self, until_s: float | None = None) -> Conditions:
+        """Return what holds in bins up to a time, without events; the same one each time. None: one bin for the whole run."""
+        if until_s not in self._met:
+            self._met[until_s] = self._conditions(None if until_s is None else self.grid(until_s))
+        return self._met[until_s]
+
+    def _conditions(self, grid: Grid | None) -> Conditions:
+        columns = [np.array([float(self.values[name])]) if grid is None else grid.values[name]  # type: ignore[arg-type]
+                   for name in NAMES]
+        table = np.ascontiguousarray(np.stack(columns[:SERIES], axis=1))
+        month, months = (np.zeros(1, dtype=np.int64), ("",)) if grid is None else (grid.month.astype(np.int64), grid.months)
+        return Conditions(grid, table, Limits(columns[SERIES], np.empty(0), np.empty(0)), month, months)
 
     def with_grids_of(self, other: Supply) -> Supply:
         """Return this supply with the bins that another has worked out, where their series are the same."""
         if self.calendar != other.calendar or self.values != other.values:
             return self
-        return replace(self, _grids=other._grids, _tables=other._tables)
+        return replace(self, _grids=other._grids, _met=other._met)
 
     def mean_price_usd_per_j(self, until_s: float = 365.0 * 86400.0) -> float:
         """Return the price of electricity over time, USD/J: where it changes, its mean from the start until then."""
@@ -102,16 +106,30 @@ class Conditions:
 
     Attributes
     ----------
-    table : ndarray, shape (n, 9)
-        Series by bin, as `kernels.dispatch` takes them; the limit is lowered where the grid asks for less.
-    payment_usd_per_j, asked_w : ndarray, shape (n,), or None
-        Where it pays for that: the price, and the facility's power without it.
+    grid : Grid or None
+        The bins; None: one bin, of the whole run.
+    table : ndarray, shape (n, 8)
+        Series by bin, as `kernels.dispatch` takes them.
+    limits : Limits
+        What the grid delivers, lowered where it asks for less.
+    month : ndarray, shape (n,)
+    months : tuple of str
+        One without a name where there is no calendar.
+    lowered : tuple of (int, int)
+        First and last bin of each event in which the grid asks for less.
     """
 
-    grid: Grid
+    grid: Grid | None
     table: np.ndarray
-    payment_usd_per_j: np.ndarray | None = None
-    asked_w: np.ndarray | None = None
+    limits: Limits
+    month: np.ndarray
+    months: tuple[str, ...]
+    lowered: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def pays(self) -> bool:
+        """Whether the grid pays for energy that it asks not to take."""
+        return self.limits.payment_usd_per_j.size > 0
 
 
 def supply(scenario: Scenario, rated_w: float) -> Supply:
@@ -199,11 +217,12 @@ def _overhead(facility: Facility, rated_w: float) -> Overhead:
     """Return the overheads; one PUE is cooling in proportion to the load."""
     o = facility.overheads
     if o is not None:
-        return Overhead(o.it_capacity_w or rated_w, o.cooling_fixed, o.cooling_proportional, o.cooling_per_degree,
-                        o.free_cooling_below_degc, o.distribution_fixed, o.distribution_proportional, o.distribution_quadratic)
+        design_w = o.it_capacity_w or rated_w
+        return Overhead(o.cooling_fixed * design_w, o.cooling_proportional, o.cooling_per_degree, o.free_cooling_below_degc,
+                        o.distribution_fixed * design_w, o.distribution_proportional, o.distribution_quadratic / design_w)
     pue = facility.effective_pue
     if pue is None:
         raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
-    return Overhead(max(1.0, rated_w), 0.0, pue - 1.0, 0.0, math.inf, 0.0, 0.0, 0.0)
+    return Overhead(0.0, pue - 1.0, 0.0, math.inf, 0.0, 0.0, 0.0)
 
 

@@ -1,7 +1,7 @@
 """The job as SimPy sees it: run to the next thing somebody decides, let that happen, run on.
 
 Work, failures and recoveries in between are one compiled stretch (`kernels.run`); windows of maintenance, extensions of the
-cluster and orders to slow down or pause are the events here.
+cluster and pauses are the events here.
 """
 
 from __future__ import annotations
@@ -31,20 +31,24 @@ from kernels.nodes import OUT, RETURNS, WORKING
 from kernels.run import note, run_job
 from simulator.cluster.history import History
 
-GROW, MAINTAIN, ORDER = "grow", "maintain", "order"
+GROW, MAINTAIN, PAUSE = "grow", "maintain", "pause"
 
 
 Decision = tuple[float, str]
 
 
 def decisions(history: History) -> Iterator[Decision]:
-    """Yield time and kind of what is decided, in order: a window of maintenance, growth, an order on the clock."""
-    plan = history.plan
+    """Yield time and kind of what is decided, in order: a window of maintenance, growth, a pause.
+
+    Orders to run on at another clock are known beforehand and need no event: the compiled stretch obeys them.
+    """
+    plan = history.base
     growth = [at_s for at_s, _ in plan.growth]
-    window, order_s = 1, history.next_order_s(-1.0)
+    window, now_s = 1, -1.0
     while True:
         window_s = window * plan.windows[0] if plan.windows else math.inf
-        at_s, kind = min((growth[0] if growth else math.inf, GROW), (order_s, ORDER), (window_s, MAINTAIN))
+        pause_s, _ = history.next_pause(now_s)
+        at_s, kind = min((growth[0] if growth else math.inf, GROW), (pause_s, PAUSE), (window_s, MAINTAIN))
         if math.isinf(at_s):
             return
         yield at_s, kind
@@ -52,7 +56,8 @@ def decisions(history: History) -> Iterator[Decision]:
             growth.pop(0)
         elif kind == MAINTAIN:
             window += 1
-        order_s = history.next_order_s(at_s if kind == ORDER else order_s - 1e-9)
+        else:
+            now_s = at_s
 
 
 def job(env: simpy.Environment, history: History, give_up_s: float) -> Generator[simpy.Event, None, None]:
@@ -68,9 +73,8 @@ def job(env: simpy.Environment, history: History, give_up_s: float) -> Generator
             maintain(history)
         elif kind == GROW:
             grow(history)
-            follow(history, at_s)
         else:
-            follow(history, at_s)
+            pause(history, at_s)
         yield env.timeout(max(0.0, history.state[NOW] - env.now))
     run_on(history, give_up_s)
     yield env.timeout(max(0.0, history.state[NOW] - env.now))
@@ -78,7 +82,7 @@ def job(env: simpy.Environment, history: History, give_up_s: float) -> Generator
 
 def run_on(history: History, until_s: float) -> bool:
     """Run to a time or the end of training; return whether that was reached."""
-    done = run_job(history.plan.job, history.hazards, history.nodes, history.luck, history.slow, history.state,
+    done = run_job(history.job, history.hazards, history.nodes, history.luck, history.slow, history.state,
                    history.seconds, history.scaled_s, history.every, until_s, history.log)
     history.done = bool(done)
     return history.done
@@ -86,11 +90,11 @@ def run_on(history: History, until_s: float) -> bool:
 
 def _stop_and_restart(history: History, pause_s: float, row: int = MAINTENANCE) -> None:
     """Save and pause, booked to a row; the job restarts when it runs on. A recovery under way is only put off."""
-    plan, state, seconds = history.plan, history.state, history.seconds
-    start_s, stretch = float(state[NOW]), stretch_of(plan.job, state[STEP])
+    state, seconds = history.state, history.seconds
+    start_s, stretch = float(state[NOW]), stretch_of(history.job, state[STEP])
     running = state[PHASE] == RUNNING
     if running:
-        save_now(plan.job, state, seconds, math.inf)
+        save_now(history.job, state, seconds, math.inf)
         note(history.log, start_s, state[NOW], float(STALL), float(stretch), -1.0)
     if pause_s > 0.0:
         history.meter()
@@ -107,26 +111,24 @@ def _stop_and_restart(history: History, pause_s: float, row: int = MAINTENANCE) 
 
 def maintain(history: History) -> None:
     """Stand still for a window of maintenance."""
-    assert history.plan.windows is not None
+    assert history.base.windows is not None
     history.windows += 1
-    _stop_and_restart(history, history.plan.windows[1])
+    _stop_and_restart(history, history.base.windows[1])
 
 
 def grow(history: History) -> None:
     """Take new nodes in: the job saves and restarts with more replicas."""
     _stop_and_restart(history, 0.0)
     before = history.base.job_nodes
-    grown = history.grow()
+    history.grow()
     fresh = np.flatnonzero(history.nodes.status == OUT)
     waiting = set(history.nodes.return_node[: history.nodes.counts[RETURNS]].tolist())
-    for node in [n for n in fresh.tolist() if n not in waiting][:grown.job_nodes - before]:
+    for node in [n for n in fresh.tolist() if n not in waiting][:history.base.job_nodes - before]:
         history.nodes.status[node] = WORKING
 
 
-def follow(history: History, at_s: float) -> None:
-    """Do what the order of a time says: run on at another clock, which takes no restart, or stand until the next order."""
-    plan, until_s = history.order(at_s)
-    if plan is not None:
-        history.begin(plan)
-    elif until_s > history.state[NOW]:
+def pause(history: History, at_s: float) -> None:
+    """Stand still until the next order, which the clock then obeys."""
+    _, until_s = history.next_pause(at_s - 1e-9)
+    if until_s > history.state[NOW]:
         _stop_and_restart(history, until_s - float(history.state[NOW]), CURTAILED)

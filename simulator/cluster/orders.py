@@ -6,15 +6,15 @@ An order is a choice among the plans of a run: 0 at full clock, then slower ones
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from kernels.calendar import windows_above
-from kernels.dispatch import LIMIT_W, SOLAR_W, TEMPERATURE, WIND_W, it_powers_w, overheads_w
+from kernels.dispatch import SOLAR_W, TEMPERATURE, WIND_W, Limits, facility_powers_w, it_powers_w
 from simulator.accounting.grid import Grid
-from simulator.accounting.supply import Conditions, Supply
+from simulator.accounting.supply import Conditions
 from simulator.errors import UserError
 from simulator.scenario import Scenario
 from simulator.scenario.facility import Curtailment
@@ -43,6 +43,7 @@ class Rules:
     curtailment: tuple[Curtailment, ...]
     capped: bool
     provided_w: float
+    known: dict[float, Known] = field(default_factory=dict, compare=False, repr=False)  # by the end of the bins
 
     @property
     def any(self) -> bool:
@@ -75,43 +76,88 @@ def windows(events: tuple[Curtailment, ...], grid: Grid, draw: Callable[[int], n
     return found
 
 
-def conditions(supply: Supply, bound: Rules, full_w: float, until_s: float,
-               draw: Callable[[int], np.random.Generator]) -> Conditions:
+def conditions(plan: RunPlan, until_s: float, draw: Callable[[int], np.random.Generator]) -> Conditions:
     """Return the conditions of a trial up to a time.
 
     Parameters
     ----------
-    full_w : float
-        IT power of the cluster while the job runs at full clock.
+    plan : RunPlan
+        At full clock.
     draw : callable
         Number of a kind of event -> generator of when it comes.
     """
-    grid = supply.grid(until_s)
-    table = supply.table(grid)
-    events = windows(bound.curtailment, grid, draw)
+    met = plan.supply.conditions(until_s)
+    assert met.grid is not None
+    events = windows(plan.rules.curtailment, met.grid, draw)
     if not events:
-        return Conditions(grid, table)
-    table = table.copy()
-    asked_w = full_w + np.array([sum(overheads_w(supply.overhead, full_w, t)) for t in table[:, TEMPERATURE].tolist()])
-    payment = np.zeros(len(table))
+        return met
+    asked_w = _known(plan, met).asked_w
+    limit_w, payment = met.limits.grid_w.copy(), np.zeros(len(met.table))
     for first, last, event in events:
         rows = slice(first, last)
-        table[rows, LIMIT_W] = np.minimum(table[rows, LIMIT_W], event.to * asked_w[rows])
+        limit_w[rows] = np.minimum(limit_w[rows], event.to * asked_w[rows])
         payment[rows] = np.maximum(payment[rows], event.payment_usd_per_j)
-    return Conditions(grid, table, payment, asked_w)
+    return replace(met, limits=Limits(limit_w, payment, asked_w), lowered=tuple((a, b) for a, b, _ in events))
 
 
-def allowed_w(supply: Supply, bound: Rules, met: Conditions, full_w: float) -> np.ndarray:
-    """Return the IT power that the cluster may take by bin, shape (n,), W."""
-    n = len(met.table)
-    allowed = np.full(n, bound.provided_w)
-    if bound.capped or bound.curtailment:
-        local_w = met.table[:, SOLAR_W] + met.table[:, WIND_W] + supply.plant.generator_w
-        at_grid = np.empty(n)
-        it_powers_w(supply.overhead, met.table[:, LIMIT_W] + local_w, np.ascontiguousarray(met.table[:, TEMPERATURE]), at_grid)
-        allowed = np.minimum(allowed, at_grid)
-    for policy in bound.policies:
-        level_w = 0.0 if policy.action == "pause" else policy.to * full_w
+def orders(plan: RunPlan, met: Conditions) -> tuple[np.ndarray, np.ndarray]:
+    """Return the times at which the order changes, the first at 0, and the orders from then on, shape (m,) each; none without
+    rules.
+    """
+    if not plan.rules.any or met.grid is None:
+        return np.empty(0), np.empty(0, dtype=np.int64)
+    known = _known(plan, met)
+    order = known.order
+    if met.lowered:
+        order = order.copy()
+        for first, last in met.lowered:
+            rows = slice(first, last)
+            order[rows] = _choices(plan, np.minimum(known.ruled_w[rows], _at_grid(plan, met, rows)))
+    first_bins = np.concatenate([[0], np.flatnonzero(np.diff(order)) + 1])
+    return met.grid.edges_s[first_bins], order[first_bins]
+
+
+class Known(NamedTuple):
+    """What is the same in all trials, bin by bin: power by rule, the order without events, the facility's power at full clock."""
+
+    ruled_w: np.ndarray
+    order: np.ndarray
+    asked_w: np.ndarray
+
+
+def _known(plan: RunPlan, met: Conditions) -> Known:
+    assert met.grid is not None
+    until_s = float(met.grid.edges_s[-1])
+    if until_s not in plan.rules.known:
+        usual = plan.supply.conditions(until_s)
+        ruled_w, asked_w = _by_rule(plan, met), np.empty(len(met.table))
+        facility_powers_w(plan.supply.overhead, plan.full_w, met.table[:, TEMPERATURE], asked_w)
+        order = _choices(plan, np.minimum(ruled_w, _at_grid(plan, usual, slice(None))))
+        plan.rules.known[until_s] = Known(ruled_w, order, asked_w)
+    found: Known = plan.rules.known[until_s]
+    return found
+
+
+def _choices(plan: RunPlan, allowed_w: np.ndarray) -> np.ndarray:
+    """Return the order of each bin: the first plan, of falling powers, that takes no more than is allowed; else a pause."""
+    return np.searchsorted(-plan.powers_w, -allowed_w * (1.0 + 1e-9))
+
+
+def _at_grid(plan: RunPlan, met: Conditions, rows: slice) -> np.ndarray:
+    """Return the IT power that the grid, with what stands on site, can feed in some bins, W."""
+    table = met.table[rows]
+    own_w = table[:, SOLAR_W] + table[:, WIND_W] + plan.supply.plant.generator_w
+    at_grid = np.empty(len(table))
+    it_powers_w(plan.supply.overhead, met.limits.grid_w[rows] + own_w, table[:, TEMPERATURE], at_grid)
+    return at_grid
+
+
+def _by_rule(plan: RunPlan, met: Conditions) -> np.ndarray:
+    """Return the IT power that the provided one and the operator's rules allow by bin, W."""
+    assert met.grid is not None
+    allowed = np.full(len(met.table), plan.rules.provided_w)
+    for policy in plan.rules.policies:
+        level_w = 0.0 if policy.action == "pause" else policy.to * plan.full_w
         for first, last in _held(policy, met.grid):
             allowed[first:last] = np.minimum(allowed[first:last], level_w)
     return allowed
@@ -126,16 +172,3 @@ def _held(policy: Policy, grid: Grid) -> list[tuple[int, int]]:
     spans = windows_above(grid.edges_s, values, getattr(policy, field))
     places = np.searchsorted(grid.edges_s, spans)
     return [(int(a), int(b)) for (a, b), (start, end) in zip(places, spans, strict=True) if end - start >= policy.at_least_s]
-
-
-def orders(plan: RunPlan, met: Conditions) -> tuple[np.ndarray, np.ndarray]:
-    """Return the times at which the order changes, the first at 0, and the orders from then on, shape (m,) each."""
-    allowed = allowed_w(plan.supply, plan.rules, met, plan.full_w)
-    order = choices(allowed, tuple(p.full_w for p in (plan, *plan.slower)))
-    first = np.concatenate([[0], np.flatnonzero(np.diff(order)) + 1])
-    return met.grid.edges_s[first], order[first]
-
-
-def choices(allowed: np.ndarray, powers_w: tuple[float, ...]) -> np.ndarray:
-    """Return the order of each bin: the first plan, of falling powers, that takes no more than is allowed; else a pause."""
-    return np.asarray((np.array(powers_w)[None, :] > allowed[:, None] * (1.0 + 1e-9)).sum(axis=1))

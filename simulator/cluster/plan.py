@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import get_args
 
 import numpy as np
@@ -92,12 +92,19 @@ class RunPlan:
         """All nodes, spares included."""
         return self.job_nodes + sum(self.spare_nodes)
 
-    @property
-    def it_w(self) -> np.ndarray:
-        """IT power of the job by kind (`IT`), state and stretch, shape (6, states, stretches), W."""
-        return self.rates.it_w
+    @cached_property
+    def levels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Step times, intervals and watts of this plan and its slower forms, as `kernels.clock.Clock` takes them."""
+        plans = (self, *self.slower)
+        return (np.stack([p.job.step_s for p in plans]), np.stack([p.job.every for p in plans]),
+                np.stack([p.rates.it_w for p in plans]))
 
-    @property
+    @cached_property
+    def powers_w(self) -> np.ndarray:
+        """`full_w` of this plan and its slower forms, falling."""
+        return np.array([p.full_w for p in (self, *self.slower)])
+
+    @cached_property
     def full_w(self) -> float:
         """IT power of the cluster while the job runs, idle hot spares included: that of the hungriest stretch, W."""
         running_w = self.rates.it_w[:, State.PRODUCTIVE].sum(axis=0).max()

@@ -13,6 +13,7 @@ from kernels.job import NOW, STEP
 from kernels.meter import BEYOND
 from kernels.nodes import take_returns, tick
 from simulator.accounting import STATES, Bill, Rates, State, make_bill, settle
+from simulator.accounting.rates import IT_POWER
 from simulator.accounting.supply import Conditions
 from simulator.cluster.history import History
 from simulator.cluster.job import job
@@ -29,15 +30,14 @@ _LOG_ROWS = 50_000
 class TrialResult:
     """One row of results (SI, names with units), and the intervals where they were kept.
 
-    `bill` is what it drew by the hour, where the scenario has a calendar, else in one bin; `bins` is its meter
-    (`kernels.meter`), and `periods` the seconds by state and stretch with the rates under which they were spent.
+    `bill` is what it drew by the hour, where the scenario has a calendar, else in one bin; `periods` are the seconds by state and
+    stretch with the rates under which they were spent.
 
     An interval is (start_s, end_s, state, stretch, cause): contiguous, so that every second of the trial has one state.
     """
 
     row: dict[str, float]
     bill: Bill
-    bins: np.ndarray
     periods: list[tuple[np.ndarray, Rates]]
     intervals: list[tuple[float, float, str, int, str]] = field(default_factory=list)
 
@@ -67,7 +67,7 @@ def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, ke
     take_returns(history.nodes, history.state[NOW])
     tick(history.nodes, history.state[NOW])
     history.meter()
-    periods = [(seconds, p.rates) for p, seconds in history.periods]
+    periods = [(seconds, p.rates) for p, seconds in history.periods()]
     spare_node_s = float(history.nodes.hot_node_s[0])
     bill = _bill(history, periods, spare_node_s)
     row = settle(periods, spare_node_s, bill)
@@ -77,20 +77,17 @@ def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, ke
         hit = sum(n for n, c in zip(counted.tolist(), plan.components, strict=True) if c.kind == kind)
         row[f"interruptions_{kind.replace('-', '_')}"] = hit + (history.windows if kind == "planned" else 0.0)
     row["checkpoints"] = float(history.state[CHECKPOINTS_PLACE])
-    return TrialResult(row, bill, history.log.meter.bins, periods, _intervals(history) if keep_intervals else [])
+    return TrialResult(row, bill, periods, _intervals(history) if keep_intervals else [])
 
 
 def _bill(history: History, periods: list[tuple[np.ndarray, Rates]], spare_node_s: float) -> Bill:
     """Return the bill: by the hour where there is a calendar, else of the whole run at once."""
-    last = periods[-1][1]
-    if history.met is None:
-        it_j = sum(float((rates.it_w.sum(axis=0) * seconds).sum()) for seconds, rates in periods)
-        wall_s = sum(float(seconds.sum()) for seconds, _ in periods)
-        return make_bill(history.plan.supply, np.array([wall_s]), np.array([it_j + last.spare_node_w * spare_node_s]))
-    bins = history.log.meter.bins
-    kinds = last.it_w.shape[0]
-    by_hour_j = bins[:, :kinds].sum(axis=1) + last.spare_node_w * bins[:, -1]
-    return make_bill(history.plan.supply, bins[:, kinds:-1].sum(axis=1), by_hour_j, history.met)
+    supply, spare_node_w = history.base.supply, periods[-1][1].spare_node_w
+    if history.met is not None:
+        return make_bill(supply, history.met, history.log.meter.bins, spare_node_w)
+    it_j = sum((rates.it_w.reshape(len(IT_POWER), -1) @ seconds.ravel() for seconds, rates in periods), np.zeros(len(IT_POWER)))
+    wall_s = sum(float(seconds.sum()) for seconds, _ in periods)
+    return make_bill(supply, supply.conditions(), np.array([[*it_j, wall_s, spare_node_s]]), spare_node_w)
 
 
 def _whole_history(plan: RunPlan, stream: Callable[[str], np.random.Generator], log_rows: int) -> History:
@@ -99,7 +96,7 @@ def _whole_history(plan: RunPlan, stream: Callable[[str], np.random.Generator], 
     while True:
         met = None
         if plan.supply.calendar is not None:
-            met = conditions(plan.supply, plan.rules, plan.full_w, until_s, lambda i: stream(f"curtailment {i}"))
+            met = conditions(plan, until_s, lambda i: stream(f"curtailment {i}"))
         history = _history(plan, stream, met, log_rows)
         if history.log.meter.marks[BEYOND] == 0.0:
             return history
@@ -120,9 +117,10 @@ def _history(plan: RunPlan, stream: Callable[[str], np.random.Generator], met: C
 
 def _give_up(history: History) -> None:
     """Say why a run gets nowhere: far beyond the time its steps take it is ended."""
-    plan, now_s = history.plan, float(history.state[NOW])
+    history.close()
+    plan, now_s = history.base, float(history.state[NOW])
     done = float(history.state[STEP]) / plan.steps
-    waiting = sum(float(seconds[State.WAIT_FOR_SPARES].sum()) for _, seconds in history.periods) / now_s
+    waiting = sum(float(seconds[State.WAIT_FOR_SPARES].sum()) for _, seconds in history.periods()) / now_s
     raise UserError(
         f"the run does not finish: after {now_s / 86400:,.0f} days, {_PATIENCE:.0f} times what its steps take, {done:.1%} "
         f"is done and {waiting:.0%} of the time went to waiting for spare nodes; the job is interrupted every "
@@ -132,7 +130,7 @@ def _give_up(history: History) -> None:
 def _intervals(history: History) -> list[tuple[float, float, str, int, str]]:
     """Return the kept intervals; in a running one nobody knows yet what of it a failure will take back."""
     rows = history.log.rows[: history.log.used[0]]
-    names = [c.name for c in history.plan.components]
+    names = [c.name for c in history.base.components]
     found = []
     for start_s, end_s, state, stretch, component in rows.tolist():
         name = "running" if int(state) == State.PRODUCTIVE else STATES[int(state)]

@@ -51,7 +51,7 @@ def run_bills(trials: Trials, count: int) -> Bills:
     daily, rows = [], []
     for trial in range(count):
         result = trials.run(trial)
-        names = max(names, result.bill.months[1], key=len)  # a longer run has the months of a shorter one, and more
+        names = max(names, result.bill.met.months, key=len)  # a longer run has the months of a shorter one, and more
         monthly.append(monthly_bill(result))
         daily.append(_mean_day(result.bill))
         rows.append(result.row)
@@ -70,24 +70,20 @@ def _sized(values: np.ndarray, months: int) -> np.ndarray:
 def monthly_bill(result: TrialResult) -> dict[str, np.ndarray]:
     """Return sums by month of one trial's bill, arrays of shape (months,); dollars sum to `cost_usd` of its row."""
     bill = result.bill
-    month, names = bill.months
+    month, names = bill.met.month, bill.met.months
 
     def sums(values: np.ndarray) -> np.ndarray:
         return np.bincount(month, values, len(names))
 
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean_w = np.where(bill.seconds > 0.0, bill.out[:, GRID] / bill.seconds, 0.0)
-    peak_w = np.zeros(len(names))
-    np.maximum.at(peak_w, month, mean_w)
     found = {"hours_h": sums(bill.seconds / 3600.0), "energy_j": sums(bill.load_j), "grid_j": sums(bill.out[:, GRID]),
-             "peak_w": peak_w, "carbon_kg": sums(bill.out[:, LOCATION_KG])}
+             "peak_w": bill.months[:, 0], "carbon_kg": sums(bill.out[:, LOCATION_KG])}
     usd = hourly_usd(bill, held_of(result.periods), result.periods[-1][1])
     return found | {f"cost_{name}_usd": sums(values) for name, values in usd.items()}
 
 
 def _mean_day(bill: Bill) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return mean power (W), price (USD/J) and carbon intensity (kg/J) by local hour of the day, shape (24,) each."""
-    assert bill.met is not None
+    assert bill.met.grid is not None
     hour, table = bill.met.grid.hour_of_day, bill.met.table
     with np.errstate(invalid="ignore", divide="ignore"):
         time_s = np.bincount(hour, bill.seconds, HOURS)

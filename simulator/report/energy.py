@@ -121,7 +121,7 @@ def _source_table(report: EnergyReport) -> Table:
              ("above the cap", "above_cap_j", MWH_J), ("operational carbon, by place (tCO2e)", "carbon_operational_kg", 1e3),
              ("operational carbon, by contract", "carbon_market_kg", 1e3), ("embodied carbon", "carbon_embodied_kg", 1e3),
              ("offsets bought, not netted", "carbon_offsets_kg", 1e3),
-             ("under contract, hour by hour (%)", "carbon_free_share_hourly", 0.01),
+             ("under contract, hour by hour (%)", "contract_share_hourly", 0.01),
              ("water on site (m3)", "water_site_l", 1e3), ("water of the grid", "water_grid_l", 1e3),
              ("time throttled (h)", "time_throttled_s", 3600.0), ("time paused (h)", "time_curtailed_s", 3600.0)]
     for label, column, divisor in lines:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.clock import Clock
 from kernels.draws import CONSTANT, EXPONENTIAL
 from kernels.events import Hazards, Luck, start_clocks
 from kernels.job import STATE, STATES, Job
@@ -84,7 +85,10 @@ class Run:
         self.slow = Slow(np.zeros((32, 4)), np.zeros((16, 4)), np.zeros(2, dtype=np.int64), evict_after_s, 0.0)
         self.state, self.seconds = np.zeros(STATE), np.zeros((STATES, stretches))
         self.scaled_s, self.every = np.empty(stretches), np.empty(stretches)
-        self.log = Log(np.zeros((log, 5)), np.zeros(1, dtype=np.int64), make_meter(np.empty(0), np.zeros((1, STATES, stretches))))
+        power_w = np.zeros((1, STATES, stretches))
+        self.log = Log(np.zeros((log, 5)), np.zeros(1, dtype=np.int64), make_meter(np.empty(0), power_w),
+                       Clock(np.empty(0), np.empty(0, dtype=np.int64), work.step_s[None].copy(), work.every[None].copy(),
+                             power_w[None], np.zeros((1, STATES, stretches)), np.zeros(2, dtype=np.int64), np.zeros(1)))
         start_clocks(h, self.luck.when)
 
     def to(self, until_s: float) -> bool:
