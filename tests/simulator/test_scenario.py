@@ -36,7 +36,10 @@ from simulator.scenario import (
     scenario_from_mapping,
     starter,
 )
+from simulator.scenario.electricity import Carbon, Contract, Electricity, Offsets
+from simulator.scenario.facility import Battery, Curtailment, Facility, Generator, Overheads
 from simulator.scenario.operations import Copies, Elasticity, Growth, Maintenance, SlowNodes
+from simulator.scenario.policies import Policy
 from simulator.units import KINDS, format_quantity, parse_quantity
 
 ROOT = Path(__file__).parents[2]
@@ -401,7 +404,7 @@ def test_schema_names_the_keys_of_reliability() -> None:
 
 
 @pytest.mark.parametrize("record", [Training, Layout, ModelRecord, AcceleratorRecord, FabricRecord, Cluster, Checkpoint,
-                                    FailureComponent, FailureProfile, Recovery])
+                                    FailureComponent, FailureProfile, Recovery, Scenario, Facility])
 def test_every_key_is_described(record: type[Record]) -> None:
     text = (ROOT / "docs" / "scenario.md").read_text(encoding="utf-8")
     keys = {file_key(name) for name in record.model_fields} - {"sources", "notes"}
@@ -409,7 +412,9 @@ def test_every_key_is_described(record: type[Record]) -> None:
 
 
 @pytest.mark.parametrize(("section", "record"), [
-    ("slow_nodes", SlowNodes), ("elasticity", Elasticity), ("maintenance", Maintenance), ("variation", Variation)])
+    ("slow_nodes", SlowNodes), ("elasticity", Elasticity), ("maintenance", Maintenance), ("variation", Variation),
+    ("overheads", Overheads), ("battery", Battery), ("generator", Generator), ("curtailment", Curtailment),
+    ("electricity", Electricity), ("contract", Contract), ("carbon", Carbon), ("offsets", Offsets), ("policies", Policy)])
 def test_every_key_of_a_section_is_described_with_its_section(section: str, record: type[Record]) -> None:
     text = (ROOT / "docs" / "scenario.md").read_text(encoding="utf-8")
     assert [name for name in record.model_fields if f"`{section}.{file_key(name)}`" not in text] == []
