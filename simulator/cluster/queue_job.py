@@ -54,7 +54,7 @@ class Job:
         self.env, self.nodes = queue.env, queue.nodes
         self.outcome = "queued"
         self.left_s = spec.duration_s  # work that a restart would have to do
-        self.seconds = [0.0] * len(CATEGORIES)
+        self.seconds, self.node_s = [0.0] * len(CATEGORIES), [0.0] * len(CATEGORIES)
         self.held = self.starts = self.restarts = self.interruptions = self.preemptions = 0
         self.held_node_s = self.requeue_s = 0.0
         self.waiting_since_s = self.env.now
@@ -227,5 +227,6 @@ class Job:
         """Add to the job's seconds, and to the cluster's node-seconds what came after `early`."""
         for i, s in enumerate(seconds):
             self.seconds[i] += s
+            self.node_s[i] += self.held * s
             self.setting.node_s[i] += self.held * (s - early[i] if early else s)
         self.held_node_s += self.held * sum(seconds)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simulator.catalog.records import FailureComponent, Recovery
+from simulator.cluster.queue_power import QueuePower, queue_power
 from simulator.cluster.queue_work import Rhythm
 from simulator.errors import UserError
 from simulator.fields import Distribution
@@ -72,6 +73,7 @@ class QueuePlan:
     horizon_s: float
     warm_up_s: float
     usd_per_accelerator_s: float
+    power: QueuePower
 
 
 def plan_queue(scenario: QueueScenario, trace: tuple[TraceJob, ...] | None = None) -> QueuePlan:
@@ -99,6 +101,7 @@ def plan_queue(scenario: QueueScenario, trace: tuple[TraceJob, ...] | None = Non
         horizon_s=scenario.horizon_s,
         warm_up_s=scenario.warm_up_s,
         usd_per_accelerator_s=scenario.pricing.rental.price_for(cluster.accelerator),
+        power=queue_power(scenario),
     )
 
 

@@ -14,6 +14,7 @@ from simulator.cluster.draws import Draws
 from simulator.cluster.queue import Queue, arrivals, strikes
 from simulator.cluster.queue_job import Cause, Job, Setting, Stop
 from simulator.cluster.queue_plan import STOPS, QueuePlan, Spec, Stream, draw_jobs
+from simulator.cluster.queue_power import energy_row, job_energy_j
 from simulator.cluster.queue_work import CATEGORIES
 
 _TIMES = ("detection", "diagnosis", "replacement", "initialisation", "warm_up", "repair")
@@ -92,6 +93,7 @@ def _row(plan: QueuePlan, queue: Queue, jobs: list[Job], node_s: list[float]) ->
         "cost_usd": usd_per_node_s * total,
         "cost_jobs_usd": usd_per_node_s * held,
         "cost_idle_usd": usd_per_node_s * (nodes.idle_node_s + nodes.repair_node_s),
+        **energy_row(plan.power, spent, nodes.idle_node_s, window_s),
     }
     counted = [job for job in jobs if job.spec.submit_s >= plan.warm_up_s]
     row.update(_group(plan, counted, ""))
@@ -111,6 +113,7 @@ def _group(plan: QueuePlan, jobs: list[Job], prefix: str) -> dict[str, float]:
         "restarts": float(sum(job.restarts for job in jobs)),
         "held_accelerator_s": held_s,
         "held_usd": held_s * plan.usd_per_accelerator_s,
+        "held_j": sum(job_energy_j(plan.power, job.node_s) for job in jobs),
         "queue_mean_s": float(waits_s.mean()) if jobs else math.nan,
         **{f"queue_p{round(100 * q)}_s": float(np.quantile(waits_s, q)) if jobs else math.nan for q in QUANTILES},
     }
@@ -145,5 +148,6 @@ def _table(plan: QueuePlan, jobs: list[Job]) -> dict[str, list[Any]]:
         "preemptions": [job.preemptions for job in jobs],
         "accelerator_hours": [s / 3600.0 for s in held_s],
         "cost_usd": [s * rate for s in held_s],
+        "energy_j": [job_energy_j(plan.power, job.node_s) for job in jobs],
         "outcome": [job.outcome for job in jobs],
     }

@@ -27,6 +27,9 @@ _HEADLINE = (
     ("preemptions", "pre-emptions", 1.0, "{:,.0f}"),
     ("cost_usd", "cost of the cluster (USD)", 1.0, "{:,.0f}"),
     ("cost_jobs_usd", "held by jobs (USD)", 1.0, "{:,.0f}"),
+    ("energy_j", "energy at the meter (MWh)", 3.6e9, "{:,.0f}"),
+    ("energy_jobs_j", "by jobs (MWh)", 3.6e9, "{:,.0f}"),
+    ("carbon_operational_kg", "operational carbon, by place (tCO2e)", 1e3, "{:,.0f}"),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from simulator.catalog.records import FailureProfile
+from simulator.catalog.records import FailureProfile, SiteRecord
 from simulator.errors import unknown_name
 from simulator.fields import (
     Count,
@@ -19,6 +19,7 @@ from simulator.fields import (
     RatioFromOne,
     Record,
     Seconds,
+    Share,
 )
 from simulator.scenario.checks import FieldError, central
 from simulator.scenario.models import Cluster, MonteCarlo
@@ -107,6 +108,8 @@ class Jobs(Record):
     trace: str | None = Field(default=None, min_length=1, description="CSV file, relative to the scenario file")
     classes: tuple[JobClass, ...] = ()
     given: tuple[GivenJob, ...] = ()
+    power: Share = Field(default=0.75, description="mean power of accelerators that compute, share of their limit; Epoch AI "
+                                                   "takes 0.75 of rated power (arXiv:2405.21015)")
 
     @model_validator(mode="after")
     def _some_jobs(self) -> Jobs:
@@ -137,6 +140,18 @@ class RentOnly(Record):
         return self
 
 
+class Place(Record):
+    """Where the cluster stands."""
+
+    site: SiteRecord | None = None
+    pue: RatioFromOne | None = Field(default=None, description="overrides the site's")
+
+    @property
+    def effective_pue(self) -> float | None:
+        """The facility's own power usage effectiveness, else the site's, else None."""
+        return self.pue if self.pue is not None or self.site is None else self.site.pue
+
+
 class QueueScenario(Record):
     """Jobs that share a cluster: machine, failures, scheduler, jobs and the time simulated."""
 
@@ -144,6 +159,7 @@ class QueueScenario(Record):
     description: str | None = None
     cluster: Cluster
     failures: FailureProfile
+    facility: Place = Place()
     pricing: RentOnly = RentOnly()
     scheduler: Scheduler = Scheduler()
     jobs: Jobs
