@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from kernels.clock import Clock
+from kernels.clock import Clock, end_period
 from kernels.draws import CONSTANT, EXPONENTIAL
 from kernels.events import Hazards, Luck, start_clocks
-from kernels.job import STATE, STATES, Job
+from kernels.job import LOST, NOW, STATE, STATES, WORK, Job
 from kernels.meter import make_meter
-from kernels.nodes import COLD, HOT, WARM, Nodes, add_spare
+from kernels.nodes import COLD, HOT, WARM, Nodes, add_spare, take_returns, tick
 from kernels.run import Log, Slow, run_job
 
+Level = tuple[float, float, float]  # step time, steps between checkpoints, factor on watts
 # The table's first rows: detection, diagnosis, hot, warm, cold, initialisation, warm-up, repair, quarantine.
 RECOVERY = (5.0, 1.0, 10.0, 20.0, 40.0, 30.0, 2.0, 5000.0, 9000.0)
 
@@ -76,20 +77,45 @@ def luck(seed: int) -> Luck:
     return Luck(*(np.random.Generator(np.random.Philox(key=np.array([seed, i], dtype=np.uint64))) for i in range(6)))
 
 
-class Run:
-    """A job with all its arrays; `to` runs it on."""
+def clock(work: Job, levels: tuple[Level, ...] = (), orders: tuple[tuple[float, int], ...] = ()) -> Clock:
+    """A clock of some levels; watts are 1, 2, 3 ... by state (lost work as work), tenfold in a second kind, times a factor."""
+    stretches = work.step_s.size
+    steps_s = np.array([np.full(stretches, step_s) for step_s, _, _ in levels] or [work.step_s])
+    every = np.array([np.full(stretches, steps) for _, steps, _ in levels] or [work.every])
+    by_state = np.array([[1.0], [10.0]]) * np.arange(1.0, STATES + 1.0)
+    by_state[:, LOST] = by_state[:, WORK]
+    watts = np.array([factor for _, _, factor in levels] or [0.0])
+    power_w = watts[:, None, None, None] * by_state[None, :, :, None] * np.ones(stretches)
+    return Clock(np.array([at_s for at_s, _ in orders]), np.array([level for _, level in orders], dtype=np.int64), steps_s, every,
+                 power_w, np.zeros((len(watts), STATES, stretches)), np.zeros(2, dtype=np.int64), np.zeros(1))
 
-    def __init__(self, work: Job, h: Hazards, nodes: Nodes, seed: int, *, evict_after_s: float = np.inf, log: int = 0) -> None:
+
+class Run:
+    """A job with all its arrays; `to` runs it on.
+
+    `levels` are those of its clock, all stretches alike, absent: the job as it is at no power; `orders` say when which of them
+    runs; `edges_s` are the bins of its meter.
+    """
+
+    def __init__(self, work: Job, h: Hazards, nodes: Nodes, seed: int, *, evict_after_s: float = np.inf, log: int = 0,
+                 levels: tuple[Level, ...] = (), orders: tuple[tuple[float, int], ...] = (), edges_s: Any = ()) -> None:
         stretches = work.step_s.size
         self.job, self.hazards, self.nodes, self.luck = work, h, nodes, luck(seed)
         self.slow = Slow(np.zeros((32, 4)), np.zeros((16, 4)), np.zeros(2, dtype=np.int64), evict_after_s, 0.0)
         self.state, self.seconds = np.zeros(STATE), np.zeros((STATES, stretches))
         self.scaled_s, self.every = np.empty(stretches), np.empty(stretches)
-        power_w = np.zeros((1, STATES, stretches))
-        self.log = Log(np.zeros((log, 5)), np.zeros(1, dtype=np.int64), make_meter(np.empty(0), power_w),
-                       Clock(np.empty(0), np.empty(0, dtype=np.int64), work.step_s[None].copy(), work.every[None].copy(),
-                             power_w[None], np.zeros((1, STATES, stretches)), np.zeros(2, dtype=np.int64), np.zeros(1)))
+        self.clock = clock(work, levels, orders)
+        self.log = Log(np.zeros((log, 5)), np.zeros(1, dtype=np.int64),
+                       make_meter(np.array(edges_s, dtype=float), self.clock.power_w[0]), self.clock)
         start_clocks(h, self.luck.when)
+
+    def finish(self) -> np.ndarray:
+        """Run to the end; return seconds by level of the clock, state and stretch."""
+        assert self.to(np.inf)
+        take_returns(self.nodes, self.state[NOW])
+        tick(self.nodes, self.state[NOW])
+        end_period(self.clock, self.job, self.log.meter, self.state, self.seconds, self.nodes.hot_node_s)
+        return self.clock.spent_s
 
     def to(self, until_s: float) -> bool:
         """Run until a time; return whether training is done."""

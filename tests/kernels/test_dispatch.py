@@ -337,7 +337,8 @@ def test_without_a_limit_it_power_has_none() -> None:
     assert it_power_w(Overhead(1.0, 0.1, 0.01, 20.0, 1.0, 0.1, 0.1), math.inf, 20.0) == math.inf
 
 
-@pytest.mark.parametrize(("load", "degc", "pue"), [(1.0, 10.0, 1.10), (0.25, 10.0, 1.145), (1.0, 30.0, 1.14), (0.25, 30.0, 1.185)])
+@pytest.mark.parametrize(("load", "degc", "pue"), [
+    (1.0, 10.0, 1.10), (0.25, 10.0, 1.145), (1.0, 30.0, 1.14), (0.25, 30.0, 1.185)])
 def test_pue_at_full_and_at_a_quarter_of_the_load_by_hand(load: float, degc: float, pue: float) -> None:
     """1 + (0.01 + 0.01) / L + 0.05 + 0.01 + 0.02 L, and 0.004 for each degree above 20."""
     design_w = 4e6
