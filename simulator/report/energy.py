@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ from simulator.report.energy_profile import daily_profile_figure
 from simulator.report.tables import plain_table
 from simulator.report.waveform import waveform_json, waveform_view
 from simulator.scenario import Scenario
+from simulator.scenario.hourly import series_in
+from simulator.scenario.series import Series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,12 +83,21 @@ def energy_view(report: EnergyReport) -> Group:
     calendar = with_calendar(report.scenario).calendar
     assert calendar is not None
     begun = f"from {calendar.start:%d %B %Y}, {calendar.time_zone}" + (" (assumed: no calendar)" if report.assumed_start else "")
-    head = Text(f"{report.scenario.name}: {len(rows):,} trials, seed {report.scenario.monte_carlo.seed}, {begun}", style="bold")
-    parts: list[RenderableType] = [head, waveform_view(report.waveform, report.shape, report.ways), Text(""),
+    title = f"{report.scenario.name}: {len(rows):,} trials, seed {report.scenario.monte_carlo.seed}, {begun}"
+    head = Text(title, style="bold")
+    found = "; ".join(f"{path}: {series.describe()}" for path, series in _series(report.scenario))
+    origin = [Text(f"Over time: {found}", style="dim")] if found else []
+    parts: list[RenderableType] = [head, *origin, waveform_view(report.waveform, report.shape, report.ways), Text(""),
                                    _month_table(report), Text(""), _source_table(report)]
     if report.others:
         parts += [Text(""), _other_table(report.others)]
     return Group(*parts)
+
+
+def _series(scenario: Scenario) -> Iterator[tuple[str, Series]]:
+    """Yield the series of a scenario by path: a report says which of them are made up."""
+    for section in ("facility", "pricing", "carbon"):
+        yield from series_in(getattr(scenario, section), section)
 
 
 def _month_table(report: EnergyReport) -> Table:
@@ -99,8 +110,8 @@ def _month_table(report: EnergyReport) -> Table:
     sums = {name: np.append(values, values.max() if name == "peak_w" else values.sum()) for name, values in mean.items()}
     total = np.sum([sums[f"cost_{kind}_usd"] for kind in kinds], axis=0)
     scale, unit = (1e3, "thousand USD") if np.max(total) > 1e5 else (1.0, "USD")
-    table = plain_table(f"Bill by month (mean): MWh, MW of the highest hour, {unit}", "", "MWh", "MW", *(["tCO2e"] if known else []),
-                        *(_NAMES.get(kind, kind) for kind in own), *(["other"] if rest else []), "total")
+    table = plain_table(f"Bill by month (mean): MWh, MW of the highest hour, {unit}", "", "MWh", "MW",
+                        *(["tCO2e"] if known else []), *(_NAMES.get(kind, kind) for kind in own), *(["other"] if rest else []), "total")
     for i, month in enumerate((*b.months, "all")):
         usd = [sums[f"cost_{kind}_usd"][i] for kind in own]
         usd += [sum(sums[f"cost_{kind}_usd"][i] for kind in rest)] if rest else []

@@ -24,13 +24,13 @@ def check_calendar(scenario: Scenario) -> None:
     if scenario.pricing.electricity is None and scenario.pricing.owned is None:
         for i, policy in enumerate(scenario.policies):
             if policy.price_above_usd_per_j is not None:
-                raise FieldError(f"policies.{i}.price_above", "found a rule on the price of electricity, which rent includes; allowed: "
-                                                              "with pricing.electricity or pricing.owned")
+                raise FieldError(f"policies.{i}.price_above", "found a rule on the price of electricity, which rent includes; "
+                                                              "allowed: with pricing.electricity or pricing.owned")
 
 
 def _hourly(scenario: Scenario) -> Iterator[str]:
     for section in ("facility", "pricing", "carbon"):
-        yield from _series(getattr(scenario, section), section)
+        yield from (path for path, _ in series_in(getattr(scenario, section), section))
     if scenario.policies:
         yield "policies"
     if scenario.facility.curtailment:
@@ -44,15 +44,16 @@ def _hourly(scenario: Scenario) -> Iterator[str]:
         yield "pricing.electricity.demand_charge"
 
 
-def _series(record: BaseModel, path: str) -> Iterator[str]:
+def series_in(record: BaseModel, path: str) -> Iterator[tuple[str, Series]]:
+    """Yield path and series of every series in a record."""
     for name in type(record).model_fields:
         value = getattr(record, name)
         here = f"{path}.{file_key(name)}"
         if isinstance(value, Series):
-            yield here
+            yield here, value
         elif isinstance(value, BaseModel):
-            yield from _series(value, here)
+            yield from series_in(value, here)
         elif isinstance(value, tuple):
             for i, item in enumerate(value):
                 if isinstance(item, BaseModel):
-                    yield from _series(item, f"{here}.{i}")
+                    yield from series_in(item, f"{here}.{i}")
