@@ -54,6 +54,7 @@ def decisions(history: History) -> Iterator[Decision]:
         yield at_s, kind
         if kind == GROW:
             growth.pop(0)
+            now_s = -1.0  # the larger cluster has orders of its own: a pause that holds already is not over
         elif kind == MAINTAIN:
             window += 1
         else:

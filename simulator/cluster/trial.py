@@ -120,11 +120,15 @@ def _give_up(history: History) -> None:
     history.close()
     plan, now_s = history.base, float(history.state[NOW])
     done = float(history.state[STEP]) / plan.steps
-    waiting = sum(float(seconds[State.WAIT_FOR_SPARES].sum()) for _, seconds in history.periods()) / now_s
-    raise UserError(
-        f"the run does not finish: after {now_s / 86400:,.0f} days, {_PATIENCE:.0f} times what its steps take, {done:.1%} "
-        f"is done and {waiting:.0%} of the time went to waiting for spare nodes; the job is interrupted every "
-        f"{plan.mtbf_s / 3600:.3g} h on average: give more spares, shorter repair or restart, or fewer failures")
+    waiting, paused = (sum(float(seconds[state].sum()) for _, seconds in history.periods()) / now_s
+                       for state in (State.WAIT_FOR_SPARES, State.CURTAILED))
+    why = (f"{waiting:.0%} of the time went to waiting for spare nodes; the job is interrupted every {plan.mtbf_s / 3600:.3g} h "
+           "on average: give more spares, shorter repair or restart, or fewer failures")
+    if paused > waiting:
+        why = (f"it was paused {paused:.0%} of the time: give a higher power cap, or events and rules that leave it more; its "
+               f"slowest clock takes {plan.powers_w[-1] / 1e3:,.4g} kW of IT power")
+    raise UserError(f"the run does not finish: after {now_s / 86400:,.0f} days, {_PATIENCE:.0f} times what its steps take, "
+                    f"{done:.1%} is done and {why}")
 
 
 def _intervals(history: History) -> list[tuple[float, float, str, int, str]]:
