@@ -139,8 +139,8 @@ def dispatch(o: Overhead, p: Plant, limits: Limits, bins: np.ndarray, spare_node
             stored_j = _supply(o, p, row, series[i], limits.grid_w[i], dt, it_j, stored_j)
             _settle(p, row, series[i], dt)
             if limits.payment_usd_per_j.size > 0:
-                load_j = row[IT] + row[COOLING] + row[DISTRIBUTION]
-                row[RESPONSE_USD] = -limits.payment_usd_per_j[i] * max(0.0, limits.asked_w[i] * dt - load_j)
+                taken_j = row[GRID] + row[SOLAR] + row[WIND]  # what generator and battery serve is not taken either
+                row[RESPONSE_USD] = -limits.payment_usd_per_j[i] * max(0.0, limits.asked_w[i] * dt - taken_j)
             months[month[i], 0] = max(months[month[i], 0], row[GRID] / dt)
             months[month[i], 1] += dt
             for k in range(totals.size):

@@ -65,12 +65,12 @@ def energy_report(scenario: Scenario, trials: int, sites: Sequence[str] = (), st
         Sites of the catalog and dates to compare with.
     """
     dated = with_calendar(scenario)
+    others = alternatives(dated, sites, starts)
     runs = Trials(dated)
     bills = run_bills(runs, trials)
     estimate = longest(runs.central.estimates)
     waveform = step_waveform(dated.central(), estimate)
     price = runs.central.supply.mean_price_usd_per_j()
-    others = alternatives(dated, sites, starts)
     return EnergyReport(
         scenario, scenario.calendar is None, waveform, describe(waveform),
         smoothing(waveform, windows_s=(1.0, 10.0), price_usd_per_j=price or None), bills,
