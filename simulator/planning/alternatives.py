@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+from pydantic import ValidationError
 
 from simulator import catalog
 from simulator.errors import UserError
@@ -50,21 +51,24 @@ def at_site(scenario: Scenario, name: str) -> Scenario:
     facility = scenario.facility.model_copy(update={"site": site, **({"pue": None} if site.pue is not None else {})})
     carbon = scenario.carbon.model_copy(update={"intensity_kgco2e_per_j": None, "residual_kgco2e_per_j": None})
     pricing = scenario.pricing
-    if site.electricity_usd_per_j is not None and pricing.electricity is not None:
-        tariff = pricing.electricity.model_copy(update={"price_usd_per_j": site.electricity_usd_per_j})
-        pricing = pricing.model_copy(update={"electricity": tariff})
+    if site.electricity_usd_per_j is not None:  # a tariff's goes before that of owned machines
+        parts = {name: part.model_copy(update={field: site.electricity_usd_per_j}) for name, part, field in (
+            ("electricity", pricing.electricity, "price_usd_per_j"), ("owned", pricing.owned, "electricity_usd_per_j"))
+            if part is not None}
+        pricing = pricing.model_copy(update=parts)
     return scenario.model_copy(update={"facility": facility, "carbon": carbon, "pricing": pricing})
 
 
 def from_date(scenario: Scenario, text: str) -> Scenario:
     """Return the scenario with another start; raise UserError where it is no date."""
+    dated = with_calendar(scenario).calendar
+    assert dated is not None
     try:
-        start = read_time(text)
+        return scenario.model_copy(update={"calendar": Calendar(start=read_time(text), time_zone=dated.time_zone)})
     except QuantityError as error:
         raise UserError(f"--start: {error}") from None
-    zone = with_calendar(scenario).calendar
-    assert zone is not None
-    return scenario.model_copy(update={"calendar": Calendar(start=start, time_zone=zone.time_zone)})
+    except ValidationError as error:  # an hour that clocks skip there
+        raise UserError(f"--start: {error.errors()[0]['ctx']['error']}") from None
 
 
 def alternatives(scenario: Scenario, sites: Sequence[str], starts: Sequence[str]) -> list[tuple[str, Scenario]]:
@@ -82,9 +86,12 @@ def alternatives(scenario: Scenario, sites: Sequence[str], starts: Sequence[str]
 
 
 def run_alternatives(scenarios: Sequence[tuple[str, Scenario]], trials: int) -> list[Alternative]:
-    """Run the same trials of each."""
+    """Run the same trials of each; raise UserError, with its label, for one that does not finish."""
     found = []
     for label, scenario in scenarios:
-        runs = Trials(scenario)
-        found.append(Alternative(label, scenario, [runs.run(trial).row for trial in range(trials)]))
+        try:
+            runs = Trials(scenario)
+            found.append(Alternative(label, scenario, [runs.run(trial).row for trial in range(trials)]))
+        except UserError as error:
+            raise UserError(f"{label}: {error}") from None
     return found

@@ -51,7 +51,8 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["policies.0.action: found 2 of 'price_above', 'carbon_above', 'temperature_above'", "one of the three"]),
     "a rule without a threshold": ({"policies": [{"action": "pause"}]}, ["policies.0.action: found 0 of"]),
     "a rule that does something else": (
-        {"policies": [{"price_above": "1 USD/kWh", "action": "paus"}]}, ["policies.0.action: found 'paus'", "did you mean 'pause'"]),
+        {"policies": [{"price_above": "1 USD/kWh", "action": "paus"}]},
+        ["policies.0.action: found 'paus'", "did you mean 'pause'"]),
     "a rule that slows to nothing": (
         {"policies": [{"price_above": "1 USD/kWh", "action": "slow", "to": 0}]}, ["policies.0.to: found 0", "more than 0"]),
     "a rule on a price that rent includes": (
@@ -202,7 +203,8 @@ def test_a_generator_by_hand() -> None:
 def test_a_battery_moves_sun_into_the_night_at_a_loss() -> None:
     solar = by_hour("0 kW", "8-12", "80 kW")
     without = row_of(facility={"solar": solar})
-    row = row_of(facility={"solar": solar, "battery": {"energy": "50 kWh", "power": "30 kW", "efficiency": 0.9, "cost": "1 USD/h"}})
+    battery = {"energy": "50 kWh", "power": "30 kW", "efficiency": 0.9, "cost": "1 USD/h"}
+    row = row_of(facility={"solar": solar, "battery": battery})
     assert row["energy_battery_j"] == pytest.approx((1 - 0.9**2) * 50 / 0.9 * KWH_J)  # filled once, and emptied
     assert without["supply_grid_j"] - row["supply_grid_j"] == pytest.approx(0.9 * 50 * KWH_J)
     assert without["exported_j"] - row["exported_j"] == pytest.approx(50 / 0.9 * KWH_J)
