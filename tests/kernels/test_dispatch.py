@@ -168,7 +168,8 @@ def twin(c: Case) -> np.ndarray:
                     UNMATCHED_KG: x[RESIDUAL] * max(grid_j - bought_j, 0.0), SITE_L: p.site_l_per_j * it_j,
                     GRID_L: p.grid_l_per_j * grid_j}
             if c.limits.payment_usd_per_j.size:
-                row[RESPONSE_USD] = -c.limits.payment_usd_per_j[i] * max(c.limits.asked_w[i] * dt - load_j, 0.0)
+                taken_j = row[GRID] + row[SOLAR] + row[WIND]
+                row[RESPONSE_USD] = -c.limits.payment_usd_per_j[i] * max(c.limits.asked_w[i] * dt - taken_j, 0.0)
         rows.append([row[column] for column in range(OUT)])
     return np.array(rows)
 
