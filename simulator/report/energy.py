@@ -111,7 +111,8 @@ def _month_table(report: EnergyReport) -> Table:
     total = np.sum([sums[f"cost_{kind}_usd"] for kind in kinds], axis=0)
     scale, unit = (1e3, "thousand USD") if np.max(total) > 1e5 else (1.0, "USD")
     table = plain_table(f"Bill by month (mean): MWh, MW of the highest hour, {unit}", "", "MWh", "MW",
-                        *(["tCO2e"] if known else []), *(_NAMES.get(kind, kind) for kind in own), *(["other"] if rest else []), "total")
+                        *(["tCO2e"] if known else []), *(_NAMES.get(kind, kind) for kind in own), *(["other"] if rest else []),
+                        "total")
     for i, month in enumerate((*b.months, "all")):
         usd = [sums[f"cost_{kind}_usd"][i] for kind in own]
         usd += [sum(sums[f"cost_{kind}_usd"][i] for kind in rest)] if rest else []

@@ -42,8 +42,8 @@ def results() -> dict[str, list[str]]:
     found["other"] += [slowdown(n, 0.02, 0.01) for n in (8.0, 16384.0)]
     rows = np.array([layout(data=8.0), layout(tensor=8.0, pipeline=4.0, chunks=2.0, data=16.0, zero=1.0)])
     times_s, energies_j, memories_bytes = np.empty(2), np.empty(2), np.empty(2)
-    price_layouts(MODELS["llama"], DEVICE, NETWORK, recipe(), PowerModel(70.0, 700.0, 700.0, 1.2, 0.5, 0.4, 0.2, 2.75, 0.7), rows, math.inf,
-                  times_s, energies_j, memories_bytes)
+    power = PowerModel(70.0, 700.0, 700.0, 1.2, 0.5, 0.4, 0.2, 2.75, 0.7)
+    price_layouts(MODELS["llama"], DEVICE, NETWORK, recipe(), power, rows, math.inf, times_s, energies_j, memories_bytes)
     found["other"] += [*times_s, *energies_j, *memories_bytes]
     failing = [runs.component(HARDWARE, 1 / 700.0, shape=0.8), runs.component(FLAP, 1 / 900.0), runs.component(SLOW, 1 / 2000.0)]
     for seed in range(20):

@@ -142,7 +142,7 @@ def twin(c: Case) -> np.ndarray:
             it_w, warm = it_j / dt, max(x[TEMPERATURE] - o.free_degc, 0.0)
             cooling_j = dt * (o.cooling_fixed_w + o.cooling_share * it_w + o.cooling_per_degree * warm * it_w)
             lost_j = dt * (o.distribution_fixed_w + o.distribution_share * it_w + o.distribution_per_w * it_w**2)
-            left = load_j = it_j + cooling_j + lost_j
+            left = it_j + cooling_j + lost_j
             own_j = (x[SOLAR_W] + x[WIND_W]) * dt
             direct_j = min(own_j, left)
             left, surplus_j, stored_j = left - direct_j, own_j - direct_j, 0.0

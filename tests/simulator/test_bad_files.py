@@ -136,7 +136,8 @@ CHANGES: dict[str, tuple[str, str, int, list[str]]] = {
     "boolean for a choice": ("tensor: 8", "zero: true", 8, ["training.layout.zero", "0, 1, 2, 3"]),
     "text for a boolean": ("tensor: 8", "sequence_parallel: maybe", 8, ["true or false"]),
     "number for text": ("name: test", "name: 8", 1, ["name: found 8", "text"]),
-    "list for a mapping": ("\n  rental:\n    price: 2.5 USD/h", " [1, 2]", 14, ["pricing: found [1, 2]", "a name of `clustercost catalog pricing`, or a mapping of"]),
+    "list for a mapping": ("\n  rental:\n    price: 2.5 USD/h", " [1, 2]", 14, ["pricing: found [1, 2]", "a name of `clustercost "
+                                                                                   "catalog pricing`, or a mapping of"]),
     "mapping for a number": ("64", "{count: 64}", 11, ["found {'count': 64}", "whole number"]),
     "not a number": ("20 B", ".nan", 4, ["found nan", "finite"]),
     "infinite": ("20 B", ".inf", 4, ["found inf", "finite"]),
