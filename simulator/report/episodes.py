@@ -14,8 +14,10 @@ RUNNING = "running"
 LABELS = {
     RUNNING: "running", "checkpoint_stall": "saving before a stop", "network_stall": "network stall", "detect": "detecting",
     "wait_for_spares": "waiting for spares", "restart": "restarting", "maintenance": "maintenance",
+    "curtailed": "paused by rule or cap",
 }
-WINDOW, GROWTH = "maintenance window", "growth"
+WINDOW, GROWTH, PAUSE = "maintenance window", "growth", "pause by rule or cap"
+_PLANNED = {"maintenance": WINDOW, "curtailed": PAUSE}
 AGAIN = "failure during a recovery"
 _DOWN = ("detect", "restart", "wait_for_spares")
 
@@ -115,9 +117,9 @@ def _begins(before: Interval, now: Interval, after: Interval) -> str:
     if "network_stall" in (now.state, before.state) and RUNNING not in (now.state, before.state):
         return _again(before, now)
     if before.state == RUNNING:
-        return before.cause or now.cause or (WINDOW if "maintenance" in (now.state, after.state) else GROWTH)
-    if now.state == "maintenance" and not now.cause and before.state in _DOWN:
-        return WINDOW
+        return before.cause or now.cause or _PLANNED.get(now.state) or _PLANNED.get(after.state, GROWTH)
+    if now.state in _PLANNED and not now.cause and before.state in _DOWN:
+        return _PLANNED[now.state]
     if before.state == "restart" or (now.state == "detect" and before.state in _DOWN):
         return _again(before, now)
     return ""

@@ -22,7 +22,8 @@ _SEEN = 0.0012  # of a row's length, the shortest outage that is drawn at its ow
 _MOST_ROWS, _MOST_CAUSES, _LONGEST, _WIDEST = 17, 8, 36, 120  # the last two: letters of a cause, of the name
 # Okabe and Ito's palette, which colour-blind readers tell apart; running is pale, so that what is short is seen on it.
 COLOURS = {RUNNING: "#D3E4EF", "checkpoint_stall": "#009E73", "network_stall": "#222222", "detect": "#E69F00",
-           "wait_for_spares": "#CC79A7", "restart": "#B5400A", "maintenance": "#0072B2"}
+           "wait_for_spares": "#CC79A7", "restart": "#B5400A", "maintenance": "#0072B2",
+           "curtailed": "#F0E442"}
 _TRIALS = ("#3B4A57", "#9FB0BC")
 _HOUR_S, _DAY_S = 3600.0, 86400.0
 # Length of a row, s; what a row is called; unit of the axis, s, and its name; ticks, in units.
@@ -37,7 +38,7 @@ _ROWS: tuple[tuple[float, str, float, str, float], ...] = (
 # What a category of time is called, where its column does not say it well.
 _CATEGORIES = {"straggler": "waiting for the slowest", "lost": "work lost and redone", "checkpoint_stall": "checkpoint stall",
                "checkpoint_slowdown": "slowed by checkpoints", "degraded": "slowed by nodes, hour, season",
-               "reduced": "slowed by missing replicas"}
+               "reduced": "slowed by missing replicas", "throttled": "slowed by rule or cap"}
 
 
 def timeline_figure(study: Study) -> Figure:
@@ -187,7 +188,7 @@ Bars = tuple[list[str], list[list[float]], list[list[str]]]
 
 def _lost(shown: Sequence[Episode]) -> Bars:
     """Return names, hours and labels of the categories of time that are not productive, for each trial."""
-    names = [name for name in ("straggler", *STATES) if name != "productive"]
+    names = [name for name in ("straggler", "throttled", *STATES) if name != "productive"]
     hours = {name: [e.row[f"time_{name}_s"] / _HOUR_S for e in shown] for name in names}
     chosen = sorted((name for name in names if max(hours[name]) * _HOUR_S > 0.5), key=lambda name: -max(hours[name]))
     return ([_CATEGORIES.get(name) or LABELS[name] for name in chosen], [hours[name] for name in chosen],

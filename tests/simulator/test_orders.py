@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from kernels.dispatch import GENERATOR, GRID, RESPONSE_USD, SOLAR, UNMET
 from simulator.accounting import State
@@ -15,8 +16,11 @@ from simulator.api import load
 from simulator.cluster import TrialResult
 from simulator.cluster.orders import conditions, windows
 from simulator.errors import UserError
+from simulator.montecarlo import run_study
 from simulator.montecarlo.streams import stream
 from simulator.montecarlo.trials import Trials
+from simulator.report.episodes import PAUSE, Interval, interruptions
+from simulator.report.timeline import timeline_figure
 from simulator.scenario import Scenario
 from tests.simulator.test_bills import check_sums
 
@@ -406,3 +410,35 @@ def test_a_cluster_that_grows_obeys_the_orders_of_its_new_size_at_once() -> None
     assert power_w[17:20] == pytest.approx(power_w[17])
     assert power_w[17] < 35e3  # eight nodes idle
     assert power_w[21] > 1.9 * full_w() * 0.9
+
+
+# What is shown of it.
+
+
+def test_every_second_of_a_run_with_pauses_has_one_state() -> None:
+    result = Trials(scenario(**ALL)).run(0, keep_intervals=True)
+    ends = [0.0, *(end_s for _, end_s, *_ in result.intervals)]
+    assert [start_s for start_s, *_ in result.intervals] == pytest.approx(ends[:-1])
+    assert ends[-1] == pytest.approx(result.row["time_s"])
+    paused_s = sum(end_s - start_s for start_s, end_s, state, *_ in result.intervals if state == "curtailed")
+    assert paused_s == pytest.approx(result.row["time_curtailed_s"])
+
+
+def test_a_pause_is_named_as_what_stopped_the_job_and_can_be_drawn() -> None:
+    changed = scenario(**DEAR, policies=[{"price_above": "0.1 USD/kWh", "action": "pause"}],
+                       facility={"curtailment": [{"at": "4 h", "duration": "3 h", "to": 0.7}]}, monte_carlo={"trials": 2})
+    study = run_study(changed)
+    intervals = [Interval(*values) for values in Trials(changed).run(0, keep_intervals=True).intervals]
+    assert [one.cause for one in interruptions(intervals)] == [PAUSE]
+    figure = timeline_figure(study)
+    words = {text.get_text() for axes in figure.findobj(Axes) for text in axes.get_yticklabels()}
+    assert {PAUSE, "paused by rule or cap", "slowed by rule or cap"} <= words
+
+
+def test_a_pause_that_puts_a_recovery_off_does_not_begin_it_anew() -> None:
+    parts = ((10.0, "running", "gpu"), (1.0, "detect", ""), (2.0, "curtailed", ""), (1.0, "detect", ""), (3.0, "restart", ""))
+    found, at_s = [], 0.0
+    for seconds, state, cause in parts:
+        found.append(Interval(at_s, at_s + seconds, state, 0, cause))
+        at_s += seconds
+    assert interruptions(found) == [(10.0, 11.0, "gpu"), (11.0, 17.0, PAUSE)]
