@@ -96,25 +96,32 @@ class Slow(NamedTuple):
     per_node_s: float  # of initialisation, for each node of the job
 
 
-class Log(NamedTuple):
-    """What a run writes down beside its sums: intervals of a timeline (start, end, row of `seconds`, stretch, component), and
-    joules by the hour; and by which clock it runs.
-    """
+class Lines(NamedTuple):
+    """Intervals of a timeline, where one is wanted: start, end, row of `seconds`, stretch, component."""
 
     rows: np.ndarray  # (m, 5); m = 0: none
     used: np.ndarray  # (1,)
+
+
+class Log(NamedTuple):
+    """What a run writes down beside its sums: a timeline, joules by the hour; and by which clock it runs.
+
+    The parts are handed on apart: a kernel copies a pack with all its arrays at every call.
+    """
+
+    lines: Lines
     meter: Meter
     clock: Clock
 
 
 @bare
-def note(log: Log, start_s: float, end_s: float, row: float, stretch: float, component: float) -> None:
+def note(lines: Lines, start_s: float, end_s: float, row: float, stretch: float, component: float) -> None:
     """Keep an interval, if this run keeps any."""
-    if log.rows.shape[0] == 0 or end_s <= start_s or log.used[0] >= log.rows.shape[0]:
+    if lines.rows.shape[0] == 0 or end_s <= start_s or lines.used[0] >= lines.rows.shape[0]:
         return
-    entry = log.rows[log.used[0]]
+    entry = lines.rows[lines.used[0]]
     entry[0], entry[1], entry[2], entry[3], entry[4] = start_s, end_s, row, stretch, component
-    log.used[0] += 1
+    lines.used[0] += 1
 
 
 @bare
@@ -197,10 +204,10 @@ def go_down(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
 
 
 @bare
-def _stop(state: np.ndarray, seconds: np.ndarray, stretch: int, row: int, pause_s: float, component: float, log: Log) -> None:
+def _stop(state: np.ndarray, seconds: np.ndarray, stretch: int, row: int, pause_s: float, component: float, lines: Lines) -> None:
     """Book a pause in which nothing else happens."""
     seconds[row, stretch] += pause_s
-    note(log, state[NOW], state[NOW] + pause_s, float(row), float(stretch), component)
+    note(lines, state[NOW], state[NOW] + pause_s, float(row), float(stretch), component)
     state[NOW] += pause_s
 
 
@@ -232,7 +239,7 @@ def _befall(h: Hazards, luck: Luck, s: Slow, state: np.ndarray, strike: Strike) 
 
 @bare
 def _struck(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.ndarray, seconds: np.ndarray, strike: Strike,
-            until_s: float, log: Log) -> None:
+            until_s: float, lines: Lines) -> None:
     """Answer a strike on a running job."""
     c, kind = strike.component, strike.kind
     stretch = stretch_of(job, state[STEP])
@@ -240,17 +247,17 @@ def _struck(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
         return
     h.counted[c] += 1.0
     if kind == FLAP:
-        _stop(state, seconds, stretch, NETWORK, draw_for(h, c, DURATION, LAW_DETECTION, luck.other), float(c), log)
+        _stop(state, seconds, stretch, NETWORK, draw_for(h, c, DURATION, LAW_DETECTION, luck.other), float(c), lines)
         return
     back_to, seen = np.inf, kind == PLANNED
     need_s = job.stall_s + job.persist_s
     if kind == PLANNED or (kind == PREEMPTION and h.components[c, NOTICE_S] >= need_s):
         start_s = state[NOW]
         saved = save_now(job, state, seconds, until_s)
-        note(log, start_s, state[NOW], float(STALL), float(stretch), float(c))
+        note(lines, start_s, state[NOW], float(STALL), float(stretch), float(c))
         seen = seen or saved
     if kind == PLANNED and h.laws[c, DURATION] >= 0:
-        _stop(state, seconds, stretch, MAINTENANCE, draw_for(h, c, DURATION, LAW_DETECTION, luck.other), float(c), log)
+        _stop(state, seconds, stretch, MAINTENANCE, draw_for(h, c, DURATION, LAW_DETECTION, luck.other), float(c), lines)
     if kind == LOSS_SPIKE:
         back_to = max(0.0, state[STEP] - h.components[c, ROLLBACK])
     go_down(job, h, nodes, luck, s, state, strike, back_to, seen)
@@ -293,7 +300,7 @@ def _take_a_worker(h: Hazards, nodes: Nodes, luck: Luck, c: int, now_s: float) -
 
 @bare
 def _recover(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.ndarray, seconds: np.ndarray, until_s: float,
-             log: Log) -> None:
+             lines: Lines, meter: Meter) -> None:
     """Go on with a recovery until the job runs again or the time is reached; strikes begin it anew."""
     while state[PHASE] == DOWN and state[NOW] < until_s:
         now_s, known_s = state[NOW], state[DETECT_END]
@@ -308,10 +315,10 @@ def _recover(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.
         next_s = max(now_s, next_event_s(h))
         change_s = min(next_return_s(nodes), shrink_s) if waits else end_s
         to_s = min(next_s, max(change_s, now_s), until_s)
-        _book_down(job, state, seconds, to_s, waits, log)
+        _book_down(job, state, seconds, to_s, waits, lines)
         state[NOW] = to_s
-        if to_s - log.meter.marks[RUN_S] > PARTED_S:
-            record(log.meter, seconds, to_s, nodes.hot_node_s)
+        if meter.edges_s.size > 0 and to_s - meter.marks[RUN_S] > PARTED_S:
+            record(meter, seconds, to_s, nodes.hot_node_s)
         if to_s >= end_s:
             state[PHASE] = RUNNING
             state[GONE] = state[SWAP] = 0.0
@@ -329,19 +336,19 @@ def _recover(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.
 
 
 @bare
-def _book_down(job: Job, state: np.ndarray, seconds: np.ndarray, to_s: float, waits: bool, log: Log) -> None:
+def _book_down(job: Job, state: np.ndarray, seconds: np.ndarray, to_s: float, waits: bool, lines: Lines) -> None:
     """Book a part of a recovery: until known as detection, after that as waiting or restart."""
     stretch = stretch_of(job, state[STEP])
     now_s, known_s = state[NOW], state[DETECT_END]
     if now_s < known_s:
         part_s = min(to_s, known_s)
         seconds[DETECT, stretch] += part_s - now_s
-        note(log, now_s, part_s, float(DETECT), float(stretch), state[CAUSE])
+        note(lines, now_s, part_s, float(DETECT), float(stretch), state[CAUSE])
         now_s = part_s
     if to_s > now_s:
         row = WAIT if waits else RESTART
         seconds[row, stretch] += to_s - now_s
-        note(log, now_s, to_s, float(row), float(stretch), state[CAUSE])
+        note(lines, now_s, to_s, float(row), float(stretch), state[CAUSE])
 
 
 @bare
@@ -362,26 +369,30 @@ def run_job(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
     log : Log
         Written, where a timeline is wanted.
     """
+    lines, meter, clock = log.lines, log.meter, log.clock
+    metered = meter.edges_s.size > 0
     while state[NOW] < until_s:
-        record(log.meter, seconds, state[NOW], nodes.hot_node_s)
-        obey(log.clock, job, log.meter, state, seconds, nodes.hot_node_s)
+        if metered:
+            record(meter, seconds, state[NOW], nodes.hot_node_s)
+        if next_order_s(clock) <= state[NOW]:
+            obey(clock, job, meter, state, seconds, nodes.hot_node_s)
         if state[PHASE] == STOPPED:
             go_down(job, h, nodes, luck, s, state, Strike(-1, PLANNED, 0), np.inf, True)
         if state[PHASE] == DOWN:
-            _recover(job, h, nodes, luck, s, state, seconds, until_s, log)
+            _recover(job, h, nodes, luck, s, state, seconds, until_s, lines, meter)
             continue
         if _found(job, h, nodes, luck, s, state):
             continue
         factor = _slowest(s, state[NOW])
-        stop_s = min(until_s, _next_change_s(s), next_order_s(log.clock))
-        if log.meter.edges_s.size > 0:
+        stop_s = min(until_s, _next_change_s(s), next_order_s(clock))
+        if metered:
             stop_s = min(stop_s, state[NOW] + METERED_S)
         if state[NOW] < state[STORAGE_UNTIL]:
             stop_s = min(stop_s, state[STORAGE_UNTIL])
         if state[LACKING] > 0.0:
             take_returns(nodes, state[NOW])
             if _lacking_replicas(job, nodes) < state[LACKING]:
-                _grow(job, h, nodes, luck, s, state, seconds, until_s, log)
+                _grow(job, h, nodes, luck, s, state, seconds, until_s, lines)
                 continue
             stop_s = min(stop_s, next_return_s(nodes))
         # Before this the job cannot be done: spares that fail after its end are none of its concern, give or take a second.
@@ -396,22 +407,22 @@ def run_job(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
         to_s = event_s if strike.component >= 0 else stop_s
         start_s, before = state[NOW], state[STEP]
         if run_on(job, state, seconds, scaled_s, every, factor, to_s):
-            note(log, start_s, state[NOW], 0.0, float(stretch_of(job, before)), -1.0)
-            record(log.meter, seconds, state[NOW], nodes.hot_node_s)
+            note(lines, start_s, state[NOW], 0.0, float(stretch_of(job, before)), -1.0)
+            record(meter, seconds, state[NOW], nodes.hot_node_s)
             return True
         state[NOW] = to_s
-        note(log, start_s, to_s, 0.0, float(stretch_of(job, before)), float(strike.component))
+        note(lines, start_s, to_s, 0.0, float(stretch_of(job, before)), float(strike.component))
         if strike.component >= 0:
-            _struck(job, h, nodes, luck, s, state, seconds, strike, until_s, log)
-    record(log.meter, seconds, state[NOW], nodes.hot_node_s)
+            _struck(job, h, nodes, luck, s, state, seconds, strike, until_s, lines)
+    record(meter, seconds, state[NOW], nodes.hot_node_s)
     return False
 
 
 @bare
 def _grow(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.ndarray, seconds: np.ndarray, until_s: float,
-          log: Log) -> None:
+          lines: Lines) -> None:
     """Take replicas back whose nodes are whole again: save, and restart with them."""
     start_s, stretch = state[NOW], stretch_of(job, state[STEP])
     save_now(job, state, seconds, until_s)
-    note(log, start_s, state[NOW], float(STALL), float(stretch), -1.0)
+    note(lines, start_s, state[NOW], float(STALL), float(stretch), -1.0)
     go_down(job, h, nodes, luck, s, state, Strike(-1, PLANNED, 0), np.inf, True)

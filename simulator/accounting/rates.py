@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,6 @@ def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], peak_flop
     accelerator_w = _accelerator_power(cluster, estimates)
     nodes = cluster.accelerators / accelerator.accelerators_per_node
     idle_w = needed(accelerator, "idle_power_w")
-    stored_bytes = checkpoint_bytes * KEPT_CHECKPOINTS + (scenario.pricing.dataset_bytes or 0.0)
     return Rates(
         accelerators=cluster.accelerators,
         spare_accelerators=(cluster.spares + cluster.warm_spares + cluster.cold_spares) * accelerator.accelerators_per_node,
@@ -77,16 +77,25 @@ def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], peak_flop
         network_w=cluster.fabric.power_w * cluster.accelerators if cluster.nodes > 1 else 0.0,
         storage_w=storage_power_w(scenario.checkpoint.storage_bandwidth_bytes_per_s),
         spare_node_w=accelerator.accelerators_per_node * idle_w + node_power(accelerator, idle_w).total_w,
-        embodied_kg_per_s=_embodied_kg_per_s(scenario),
-        holding=holding_of(scenario),
-        terms=terms_of(scenario),
-        storage_usd_per_s=scenario.pricing.storage_usd_per_byte_s * stored_bytes,
+        **_paid(scenario, checkpoint_bytes),
         straggler_factors=np.array([e.straggler_factor for e in estimates]),
         model_flops_per_step=np.array([e.step.model_flops for e in estimates]) * cluster.accelerators,
         step_s=np.array([e.step_time_s for e in estimates]),
         usual_step_s=np.array([e.step_time_s for e in usual or estimates]),
         peak_flops_per_s=peak_flops_per_s,
     )
+
+
+def _paid(scenario: Scenario, checkpoint_bytes: float) -> dict[str, Any]:
+    """Return the rates that follow from prices and places alone."""
+    stored_bytes = checkpoint_bytes * KEPT_CHECKPOINTS + (scenario.pricing.dataset_bytes or 0.0)
+    return {"embodied_kg_per_s": _embodied_kg_per_s(scenario), "holding": holding_of(scenario), "terms": terms_of(scenario),
+            "storage_usd_per_s": scenario.pricing.storage_usd_per_byte_s * stored_bytes}
+
+
+def repriced(rates: Rates, scenario: Scenario, checkpoint_bytes: float) -> Rates:
+    """Return rates at the prices and the place of a scenario that is otherwise the same: no second takes more or less power."""
+    return replace(rates, **_paid(scenario, checkpoint_bytes))
 
 
 def _accelerator_power(cluster: Cluster, estimates: tuple[StepEstimate, ...]) -> np.ndarray:

@@ -12,7 +12,7 @@ from kernels.events import Luck, start_clocks
 from kernels.job import NOW, STATE, STATES, STEP
 from kernels.meter import make_meter, record
 from kernels.nodes import COLD, HOT, OUT, WARM, Nodes
-from kernels.run import Log, Slow
+from kernels.run import Lines, Log, Slow
 from simulator.accounting.supply import Conditions
 from simulator.cluster.orders import orders
 from simulator.cluster.plan import RunPlan
@@ -49,7 +49,7 @@ class History:
         self.slow = Slow(np.zeros((_SLOW_AT_ONCE, 4)), np.zeros((_HIDDEN_AT_ONCE, 4)), np.zeros(2, dtype=np.int64),
                          plan.evict_after_s, plan.per_node_s)
         meter = make_meter(met.grid.edges_s if met and met.grid else NEVER, plan.rates.it_w)
-        self.log = Log(np.zeros((log_rows, 5)), np.zeros(1, dtype=np.int64), meter, self._take(plan))
+        self.log = Log(Lines(np.zeros((log_rows, 5)), np.zeros(1, dtype=np.int64)), meter, self._take(plan))
         self.nodes = _nodes(plan)
         count = len(plan.components)
         self.hazards = plan.hazards._replace(

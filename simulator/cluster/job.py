@@ -96,11 +96,11 @@ def _stop_and_restart(history: History, pause_s: float, row: int = MAINTENANCE) 
     running = state[PHASE] == RUNNING
     if running:
         save_now(history.job, state, seconds, math.inf)
-        note(history.log, start_s, state[NOW], float(STALL), float(stretch), -1.0)
+        note(history.log.lines, start_s, state[NOW], float(STALL), float(stretch), -1.0)
     if pause_s > 0.0:
         history.meter()
         seconds[row, stretch] += pause_s
-        note(history.log, state[NOW], state[NOW] + pause_s, float(row), float(stretch), -1.0)
+        note(history.log.lines, state[NOW], state[NOW] + pause_s, float(row), float(stretch), -1.0)
         state[NOW] += pause_s
         history.meter()
     if running:

@@ -14,7 +14,7 @@ from kernels.events import Hazards
 from kernels.hazards import alias_table
 from kernels.job import Job
 from kernels.pipeline import microbatch_count
-from simulator.accounting import Rates, State, Supply, rated_w, run_rates, supply
+from simulator.accounting import Rates, State, Supply, rated_w, repriced, run_rates, supply
 from simulator.catalog.records import FailureComponent, FailureKind
 from simulator.cluster.checkpoints import CheckpointCost, checkpoint_cost, interval_s
 from simulator.cluster.laws import Laws, component_laws, recovery_laws
@@ -48,6 +48,8 @@ class RunPlan:
         Maintenance: from one to the next, and how long, s.
     growth : tuple of (float, RunPlan)
         When the job has more nodes, and its plan from then on.
+    rated_w : float
+        IT power that all nodes may take.
     supply, rules
         Where power comes from, and what bounds it.
     slower : tuple of RunPlan
@@ -68,6 +70,7 @@ class RunPlan:
     windows: tuple[float, float] | None
     growth: tuple[tuple[float, RunPlan], ...]
     rates: Rates
+    rated_w: float
     supply: Supply
     rules: Rules
     slower: tuple[RunPlan, ...]
@@ -226,6 +229,7 @@ def plan_run(scenario: Scenario, estimates: tuple[StepEstimate, ...] | None = No
         windows=(cluster.maintenance.every_s, cluster.maintenance.duration_s) if cluster.maintenance else None,
         growth=later,
         rates=run_rates(scenario, estimates, peak, cost.size_bytes, usual),
+        rated_w=rated,
         supply=supply(scenario, rated),
         rules=bound,
         slower=_slower_plans(scenario, estimates) if bound.any else (),
@@ -250,14 +254,13 @@ def _slower(scenario: Scenario) -> Iterator[Scenario]:
             yield scenario.model_copy(update={"cluster": cluster, "facility": facility, "policies": ()})
 
 
-def reprice(plan: RunPlan, scenario: Scenario, usual: tuple[StepEstimate, ...] | None = None) -> RunPlan:
+def reprice(plan: RunPlan, scenario: Scenario) -> RunPlan:
     """Return a plan at the prices and the facility of another scenario that is otherwise the same."""
     later = tuple((at_s, reprice(other, _grown(scenario, other.rates.accelerators))) for at_s, other in plan.growth)
-    rates = run_rates(scenario, plan.estimates, plan.rates.peak_flops_per_s, plan.checkpoint.size_bytes, usual)
-    rated = rated_w(scenario)
     slower = zip(plan.slower, _slower(scenario), strict=True) if plan.slower else ()
-    return replace(plan, rates=rates, growth=later, supply=supply(scenario, rated).with_grids_of(plan.supply),
-                   rules=rules(scenario, rated), slower=tuple(reprice(other, slow, plan.estimates) for other, slow in slower))
+    return replace(plan, rates=repriced(plan.rates, scenario, plan.checkpoint.size_bytes), growth=later,
+                   supply=supply(scenario, plan.rated_w).with_grids_of(plan.supply), rules=rules(scenario, plan.rated_w),
+                   slower=tuple(reprice(other, slow) for other, slow in slower))
 
 
 def _grown(scenario: Scenario, accelerators: int) -> Scenario:

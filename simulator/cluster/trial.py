@@ -61,7 +61,7 @@ def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, ke
     """
     log_rows = _LOG_ROWS if keep_intervals else 0
     history = _whole_history(plan, stream, log_rows)
-    while keep_intervals and history.log.used[0] == log_rows:  # the log was full: the same trial again, with more room
+    while keep_intervals and history.log.lines.used[0] == log_rows:  # the log was full: the same trial again, with more room
         log_rows *= 4
         history = _whole_history(plan, stream, log_rows)
     take_returns(history.nodes, history.state[NOW])
@@ -133,7 +133,7 @@ def _give_up(history: History) -> None:
 
 def _intervals(history: History) -> list[tuple[float, float, str, int, str]]:
     """Return the kept intervals; in a running one nobody knows yet what of it a failure will take back."""
-    rows = history.log.rows[: history.log.used[0]]
+    rows = history.log.lines.rows[: history.log.lines.used[0]]
     names = [c.name for c in history.base.components]
     found = []
     for start_s, end_s, state, stretch, component in rows.tolist():

@@ -12,7 +12,7 @@ from kernels.events import Hazards, Luck, start_clocks
 from kernels.job import LOST, NOW, STATE, STATES, WORK, Job
 from kernels.meter import make_meter
 from kernels.nodes import COLD, HOT, WARM, Nodes, add_spare, take_returns, tick
-from kernels.run import Log, Slow, run_job
+from kernels.run import Lines, Log, Slow, run_job
 
 Level = tuple[float, float, float]  # step time, steps between checkpoints, factor on watts
 # The table's first rows: detection, diagnosis, hot, warm, cold, initialisation, warm-up, repair, quarantine.
@@ -105,7 +105,7 @@ class Run:
         self.state, self.seconds = np.zeros(STATE), np.zeros((STATES, stretches))
         self.scaled_s, self.every = np.empty(stretches), np.empty(stretches)
         self.clock = clock(work, levels, orders)
-        self.log = Log(np.zeros((log, 5)), np.zeros(1, dtype=np.int64),
+        self.log = Log(Lines(np.zeros((log, 5)), np.zeros(1, dtype=np.int64)),
                        make_meter(np.array(edges_s, dtype=float), self.clock.power_w[0]), self.clock)
         start_clocks(h, self.luck.when)
 
