@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kernels.clock import end_period, next_order_s, obey, set_level
 from kernels.events import HARDWARE, LOSS_SPIKE
-from kernels.job import CHECKPOINTS, DEGRADED, LOST, NOW, RESTART, STALL, STATE, STATES, STEP, WORK, Job
+from kernels.job import CHECKPOINTS, DEGRADED, LOST, NOW, RESTART, STALL, STATE, STATES, STEP, WAIT, WORK, Job
 from kernels.meter import BEYOND, make_meter
 from kernels.run import METERED_S
 from tests.kernels.packs_of_runs import RECOVERY, Level, Run, clock, component, fleet, hazards, job
@@ -190,3 +190,14 @@ def test_a_long_calm_run_is_booked_day_by_day() -> None:
     by_day = joules[:240].reshape(10, 24)
     assert by_day == pytest.approx(np.repeat(by_day[:, :1], 24, axis=1))
     assert (np.diff(by_day[:, 0]) > 0.0).all()
+
+
+def test_a_long_wait_and_the_restart_after_it_are_told_apart() -> None:
+    """Hours of waiting for a repair draw what waiting draws, however long the restart behind them."""
+    r = Run(job(load_s=7200.0), hazards([component(HARDWARE, 0.0)], (*RECOVERY[:7], 14_400.0, 14_400.0)), fleet(8), 1,
+            levels=(USUAL,), edges_s=HOURS)
+    r.hazards.next_s[0] = 308.0
+    r.finish()
+    watts = r.clock.power_w[0, 0, :, 0]
+    assert r.log.meter.bins[[1, 2, 3], 0] / 3600.0 == pytest.approx(watts[WAIT], rel=1e-3)
+    assert r.log.meter.bins[5, 0] / 3600.0 == pytest.approx(watts[RESTART], rel=1e-9)
