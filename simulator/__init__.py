@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simulator.api import QueueScenario, QueueStudy, Scenario, Study, UserError, load, run, run_jobs
+    from simulator.api import QueueScenario, QueueStudy, Scenario, Study, UserError, load, resume, run, run_jobs
 
-__all__ = ["QueueScenario", "QueueStudy", "Scenario", "Study", "UserError", "load", "run", "run_jobs"]
+__all__ = ["QueueScenario", "QueueStudy", "Scenario", "Study", "UserError", "load", "resume", "run", "run_jobs"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from simulator.errors import UserError
 from simulator.montecarlo import QueueStudy, Study, run_queue_study, run_study
+from simulator.montecarlo.folder import stopped_scenario
 from simulator.scenario import (
     QueueScenario,
     Scenario,
@@ -17,7 +18,7 @@ from simulator.scenario import (
     scenario_from_mapping,
 )
 
-__all__ = ["QueueScenario", "QueueStudy", "Scenario", "Study", "UserError", "load", "run", "run_jobs"]
+__all__ = ["QueueScenario", "QueueStudy", "Scenario", "Study", "UserError", "load", "resume", "run", "run_jobs"]
 
 S = TypeVar("S", bound=Scenario | QueueScenario)
 
@@ -32,7 +33,8 @@ def load(source: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
 
 
 def run(source: str | Path | Mapping[str, Any] | Scenario, *, trials: int | None = None, seed: int | None = None,
-        workers: int = 1) -> Study:
+        workers: int | None = 1, dask: bool | str = False, folder: str | Path | None = None,
+        until: str | Sequence[str] = ()) -> Study:
     """Run a scenario and return its study.
 
     Parameters
@@ -40,14 +42,23 @@ def run(source: str | Path | Mapping[str, Any] | Scenario, *, trials: int | None
     source : path, mapping or Scenario
     trials, seed : int, optional
         Instead of the scenario's.
-    workers : int
-        Processes; results are the same with any number.
+    workers : int, optional
+        Processes; results are the same with any number. None: all cores, where the study is long enough. A script that starts
+        processes needs `if __name__ == "__main__":`.
+    dask : bool or str
+        True: run on a local Dask cluster of `workers` processes. An address: on the cluster of that scheduler.
+    folder : path, optional
+        Results folder, written as the study runs; a study that is killed goes on with `resume`.
+    until : str or sequence of str
+        Stop when all of these intervals are narrow enough, such as "cost_usd p95 1%"; at most `trials`.
     """
-    return run_study(with_monte_carlo(load(source), trials, seed), workers=workers)
+    return run_study(with_monte_carlo(load(source), trials, seed), workers=workers, dask=dask, folder=folder,
+                     until=[until] if isinstance(until, str) else until)
 
 
 def run_jobs(source: str | Path | Mapping[str, Any] | QueueScenario, *, trials: int | None = None, seed: int | None = None,
-             workers: int = 1) -> QueueStudy:
+             workers: int | None = 1, dask: bool | str = False, folder: str | Path | None = None,
+             until: str | Sequence[str] = ()) -> QueueStudy:
     """Run a jobs file (many jobs on one cluster) and return its study; parameters as for `run`."""
     if isinstance(source, Mapping):
         source = queue_from_mapping(dict(source))
@@ -56,7 +67,16 @@ def run_jobs(source: str | Path | Mapping[str, Any] | QueueScenario, *, trials: 
         if isinstance(found, Scenario):
             raise UserError(f"{source}: found a training run; allowed here: a file with a section `jobs`")
         source = found
-    return run_queue_study(with_monte_carlo(source, trials, seed), workers=workers)
+    return run_queue_study(with_monte_carlo(source, trials, seed), workers=workers, dask=dask, folder=folder,
+                           until=[until] if isinstance(until, str) else until)
+
+
+def resume(folder: str | Path, *, workers: int | None = 1, dask: bool | str = False) -> Study | QueueStudy:
+    """Go on with the study in a results folder, which was stopped, and return it whole; parameters as for `run`."""
+    scenario = stopped_scenario(Path(folder))
+    if isinstance(scenario, Scenario):
+        return run_study(scenario, workers=workers, dask=dask, folder=folder, resume=True)
+    return run_queue_study(scenario, workers=workers, dask=dask, folder=folder, resume=True)
 
 
 def with_monte_carlo(scenario: S, trials: int | None, seed: int | None) -> S:

@@ -24,11 +24,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print the same as JSON (SI u
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
-    trials: Annotated[int | None, typer.Option(help="Trials, instead of the scenario's.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="Scenario file (YAML).")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials, instead of the scenario's; with --until at most.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the scenario's.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores for large studies.")] = None,
+    until: Annotated[list[str] | None, typer.Option(
+        help="Stop when a 95 % interval is this narrow, such as 'cost_usd p95 1%'; may be given several times.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores where it pays.")] = None,
+    dask: Annotated[bool, typer.Option("--dask", help="Run on a local Dask cluster.")] = False,
+    scheduler: Annotated[str | None, typer.Option(help="Run on the cluster of a Dask scheduler: tcp://HOST:8786.")] = None,
     out: Annotated[Path | None, typer.Option(help="Results folder; default: results/NAME-TIME.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with a study that was stopped: its results folder.")] = None,
+    convergence: Annotated[Path | None, typer.Option(help="Picture of quantiles against trials: .png, .svg or .pdf.")] = None,
     timeline: Annotated[Path | None, typer.Option(help="Picture of the P50 and the P95 trial: .png, .svg or .pdf.")] = None,
     trace: Annotated[Path | None, typer.Option(help="Trace of the P50 trial for Perfetto: .json.")] = None,
     as_json: Json = False,
@@ -37,19 +43,15 @@ def run(
 
     Example: clustercost run scenarios/llama3-405b.yaml --trials 200 --out results/llama
     """
-    from simulator.api import with_monte_carlo
-    from simulator.montecarlo.storage import check_free
-    from simulator.scenario import load_file
+    from simulator.progress import run_with_progress
 
-    scenario = with_monte_carlo(load_file(file), trials, seed)
-    folder = out or Path("results") / f"{file.stem}-{datetime.now():%Y%m%d-%H%M%S}"
-    _check_views(scenario, timeline, trace)
-    check_free(folder)
-    study = _run_with_progress(scenario, workers)
-    if not study.rows:
+    scenario, folder = _new_or_stopped(file, trials, seed, until, out, resume)
+    _check_views(scenario, timeline, trace, convergence)
+    study = run_with_progress(scenario, workers=workers, dask=scheduler or dask, folder=folder, resume=resume is not None,
+                              until=until or ())
+    if not len(study):
         raise UserError("stopped before the first trial finished; nothing was written")
-    study.save(folder)
-    _write_views(study, timeline, trace)
+    _write_views(study, timeline, trace, convergence)
     if as_json:
         print(json.dumps(study.summary(), indent=2))
     else:
@@ -60,15 +62,43 @@ def run(
         print_summary(study, Console())
     print(f"Results: {folder}", file=sys.stderr)
     if study.interrupted:
+        print(f"Stopped after {len(study):,} of {scenario.monte_carlo.trials:,} trials; go on with: "
+              f"clustercost run --resume {folder}", file=sys.stderr)
         raise typer.Exit(130)
 
 
-def _check_views(scenario: Scenario | QueueScenario, timeline: Path | None, trace: Path | None) -> None:
+def _new_or_stopped(file: Path | None, trials: int | None, seed: int | None, until: list[str] | None, out: Path | None,
+                    resume: Path | None) -> tuple[Scenario | QueueScenario, Path]:
+    """Return the scenario to run and its folder; raise UserError where they cannot be had, before the work is done."""
+    from simulator.api import with_monte_carlo
+    from simulator.montecarlo.convergence import parse_target
+    from simulator.montecarlo.folder import check_new, stopped_scenario
+    from simulator.scenario import load_file
+
+    if resume is not None:
+        for option, given in (("--trials", trials), ("--seed", seed), ("--until", until), ("--out", out)):
+            if given:
+                raise UserError(f"{option}: is taken from the folder with --resume; allowed: --resume {resume} without it")
+        return stopped_scenario(resume, file), resume
+    if file is None:
+        raise UserError("run: give a scenario file, or --resume FOLDER")
+    for text in until or ():
+        parse_target(text)
+    scenario = with_monte_carlo(load_file(file), trials, seed)
+    folder = out or Path("results") / f"{file.stem}-{datetime.now():%Y%m%d-%H%M%S}"
+    check_new(folder)
+    return scenario, folder
+
+
+def _check_views(scenario: Scenario | QueueScenario, timeline: Path | None, trace: Path | None,
+                 convergence: Path | None) -> None:
     """Raise UserError where a picture or a trace cannot be written, before the work is done."""
     from simulator.report.gantt import check_plot
     from simulator.report.trace import check_trace
     from simulator.scenario import Scenario
 
+    if convergence is not None:
+        check_plot(convergence)
     for option, file, check in (("--timeline", timeline, check_plot), ("--trace", trace, check_trace)):
         if file is not None:
             if not isinstance(scenario, Scenario):
@@ -76,55 +106,22 @@ def _check_views(scenario: Scenario | QueueScenario, timeline: Path | None, trac
             check(file)
 
 
-def _write_views(study: Any, timeline: Path | None, trace: Path | None) -> None:
-    """Write the picture and the trace that were asked for."""
+def _write_views(study: Any, timeline: Path | None, trace: Path | None, convergence: Path | None) -> None:
+    """Write the pictures and the trace that were asked for."""
+    from simulator.report.convergence import convergence_figure
     from simulator.report.gantt import save_figure
     from simulator.report.timeline import timeline_figure
     from simulator.report.trace import write_trace
 
+    if convergence is not None:
+        save_figure(convergence_figure(study), convergence)
+        print(f"Convergence: {convergence}", file=sys.stderr)
     if timeline is not None:
         save_figure(timeline_figure(study), timeline)
         print(f"Timeline: {timeline}", file=sys.stderr)
     if trace is not None:
         write_trace(study, trace)
         print(f"Trace: {trace} (open it at https://ui.perfetto.dev)", file=sys.stderr)
-
-
-def _run_with_progress(scenario: Scenario | QueueScenario, workers: int | None) -> Any:
-    """Run a study under a progress bar (none in pipes), which says when kernels are compiled first."""
-    import numpy as np
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from kernels import is_compiled
-    from simulator.montecarlo import run_queue_study, run_study
-    from simulator.montecarlo.executors import default_workers
-    from simulator.montecarlo.queueing import default_queue_workers
-    from simulator.scenario import Scenario
-
-    count = scenario.monte_carlo.trials
-    console = Console(stderr=True)
-    compiled = is_compiled() or not isinstance(scenario, Scenario)  # a queue has no kernels
-    first = "running" if compiled else "compiling kernels (first run only; about half a minute)"
-    if not console.is_terminal and not compiled:
-        console.print(f"{first} ...", highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-               TimeRemainingColumn(), TextColumn("{task.fields[median]}"))
-    days: list[float] = []
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(first, total=count, rate="", median="")
-
-        def progress(rows: list[dict[str, float]]) -> None:
-            days.extend(row["time_s"] / 86400 for row in rows)
-            speed = bar.tasks[0].speed
-            bar.update(task, advance=len(rows), description="running", rate=f"{speed:.3g}/s" if speed else "")
-            if len(days) % 16 == 0 or len(rows) > 1:
-                bar.update(task, median=f"P50 {np.median(days):.1f} days")
-
-        if isinstance(scenario, Scenario):
-            return run_study(scenario, workers=workers or default_workers(count), progress=progress)
-        return run_queue_study(scenario, workers=workers or default_queue_workers(count),
-                               progress=lambda rows: bar.update(task, advance=len(rows), description="running"))
 
 
 @app.command()

@@ -1,7 +1,6 @@
 """Monte Carlo: random streams, trials, executors, and the study they make."""
 
-from simulator.montecarlo.executors import run_study
 from simulator.montecarlo.queueing import QueueStudy, run_queue_study
-from simulator.montecarlo.study import Study
+from simulator.montecarlo.study import Study, run_study
 
 __all__ = ["QueueStudy", "Study", "run_queue_study", "run_study"]

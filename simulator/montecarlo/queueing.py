@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from simulator.cluster.queue_plan import plan_queue, trace_of
 from simulator.cluster.queue_trial import QueueResult, run_queue_trial
 from simulator.errors import UserError
-from simulator.montecarlo.executors import Progress, cores, run_trials
+from simulator.montecarlo.chunks import Part, RunChunk, columns_of, joined
+from simulator.montecarlo.folder import saved, study_folder
 from simulator.montecarlo.results import Results, numbered
+from simulator.montecarlo.running import Outcome, Progress, run_parts
 from simulator.montecarlo.statistics import describe
 from simulator.montecarlo.streams import stream
 from simulator.montecarlo.trials import draw_inputs
@@ -21,7 +26,6 @@ if TYPE_CHECKING:
 
 KEPT_JOBS = 10  # trials whose jobs are kept one by one; all trials are in the row of each
 _CLASS = "class "
-_WORTH_A_PROCESS = 8  # trials from which a second process pays
 
 
 class QueueTrials:
@@ -50,25 +54,34 @@ class QueueTrials:
         return result
 
 
-def _results(scenario: QueueScenario) -> Callable[[int], QueueResult]:
-    return QueueTrials(scenario).run
+def _parts_of(trials: QueueTrials) -> RunChunk:
+    def run(chunk: range) -> Part:
+        results = [trials.run(trial) for trial in chunk]
+        jobs = [{"trial": np.full(len(next(iter(result.jobs.values()))), trial),
+                 **{name: np.array(values) for name, values in result.jobs.items()}}
+                for trial, result in zip(chunk, results, strict=True) if result.jobs]
+        return {"trials": columns_of([result.row for result in results]), "jobs": joined(jobs)}
+
+    return run
+
+
+def _parts(scenario: QueueScenario) -> RunChunk:
+    return _parts_of(QueueTrials(scenario))
 
 
 class QueueStudy(Results[QueueScenario]):
     """Results of a jobs file: rows of trials, jobs of the first ones, and what is derived from them."""
 
-    def __init__(self, scenario: QueueScenario, classes: list[str], results: list[QueueResult], *,
-                 interrupted: bool = False) -> None:
-        super().__init__(scenario, [result.row for result in results], interrupted=interrupted)
+    def __init__(self, scenario: QueueScenario, classes: list[str], outcome: Outcome) -> None:
+        super().__init__(scenario, outcome)
         self.classes = classes
-        self._jobs = {int(result.row["trial"]): result.jobs for result in results if result.jobs}
+        self._jobs = outcome.tables.get("jobs", {})
 
     def jobs(self) -> pd.DataFrame:
         """Return one row a job of the first trials (`KEPT_JOBS`)."""
         import pandas as pd
 
-        frames = [pd.DataFrame({"trial": trial, **table}) for trial, table in self._jobs.items()]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        return pd.DataFrame(self._jobs)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return what is saved beside the trials, by name of the file."""
@@ -80,9 +93,9 @@ class QueueStudy(Results[QueueScenario]):
 
     @cached_property
     def _summary(self) -> dict[str, Any]:
-        if not self.rows:
+        if not len(self):
             raise UserError("no trial finished")
-        first = self.rows[0]
+        first = self.columns
         classes: dict[str, dict[str, Any]] = {}
         for name in self.classes:
             prefix = f"{_CLASS}{name} "
@@ -96,30 +109,12 @@ class QueueStudy(Results[QueueScenario]):
         }
 
 
-def run_queue_study(scenario: QueueScenario, *, workers: int = 1, progress: Progress | None = None) -> QueueStudy:
-    """Run all trials of a jobs file, here or in processes, with the same results.
-
-    Parameters
-    ----------
-    scenario : QueueScenario
-    workers : int
-        Processes; each trial has its own streams, so results are bit-identical with any number.
-    progress : callable
-        Called with the rows of each finished chunk.
-    """
+def run_queue_study(scenario: QueueScenario, *, workers: int | None = 1, dask: bool | str = False,
+                    folder: str | Path | None = None, resume: bool = False, until: Sequence[str] = (),
+                    progress: Progress | None = None) -> QueueStudy:
+    """Run all trials of a jobs file; parameters, errors and the promise of equal rows as for `run_study`."""
     trials = QueueTrials(scenario)
-    results: list[QueueResult] = []
-
-    def keep(chunk: list[QueueResult]) -> None:
-        results.extend(chunk)
-        if progress is not None:
-            progress([result.row for result in chunk])
-
-    interrupted = run_trials(_results, scenario, scenario.monte_carlo.trials, workers, keep, run=trials.run, chunk=1)
-    results.sort(key=lambda result: result.row["trial"])
-    return QueueStudy(scenario, trials.classes, results, interrupted=interrupted)
-
-
-def default_queue_workers(trials: int) -> int:
-    """Return how many processes pay for trials of some seconds each."""
-    return 1 if trials < _WORTH_A_PROCESS else min(cores(), trials)
+    with study_folder(scenario, folder, until, resume=resume) as held:
+        outcome = run_parts(_parts, scenario, _parts_of(trials), workers=workers, dask=dask, folder=held, until=until,
+                            progress=progress)
+        return saved(QueueStudy(scenario, trials.classes, outcome), held)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
+from simulator.montecarlo.running import Outcome
 from simulator.scenario import QueueScenario, Scenario
 
 if TYPE_CHECKING:
@@ -27,34 +29,48 @@ class Results(ABC, Generic[S]):
     Attributes
     ----------
     scenario : Scenario or QueueScenario
-    rows : list of dict
-        One a trial, in order; SI, names with units.
+    columns : dict of ndarray, shape (trials,)
+        Results by name, in order of trial; SI, names with units.
     interrupted : bool
         Stopped before all trials were run.
+    convergence : list of dict
+        What was asked of intervals and what was reached, where the study ran until a target.
     """
 
-    def __init__(self, scenario: S, rows: list[dict[str, float]], *, interrupted: bool = False) -> None:
-        self.scenario, self.rows, self.interrupted = scenario, rows, interrupted
+    def __init__(self, scenario: S, outcome: Outcome) -> None:
+        self.scenario, self.columns = scenario, outcome.tables.get("trials", {})
+        self.interrupted, self.convergence = outcome.interrupted, outcome.convergence
+
+    def __len__(self) -> int:
+        """Return the trials that finished."""
+        return next(iter(self.columns.values())).size if self.columns else 0
+
+    @cached_property
+    def rows(self) -> list[dict[str, float]]:
+        """Return one dict a trial, in order."""
+        values = [column.tolist() for column in self.columns.values()]
+        return [dict(zip(self.columns, row, strict=True)) for row in zip(*values, strict=True)]
 
     def column(self, name: str) -> np.ndarray:
         """Return one result of all trials, shape (trials,)."""
-        return np.array([row[name] for row in self.rows])
+        return self.columns[name]
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row a trial, columns with units."""
         import pandas as pd
 
-        return pd.DataFrame(self.rows)
+        return pd.DataFrame(self.columns)
 
     def heading(self) -> dict[str, Any]:
         """Return what a summary begins with."""
-        return {
+        heading: dict[str, Any] = {
             "name": self.scenario.name,
-            "trials": len(self.rows),
+            "trials": len(self),
             "trials_asked": self.scenario.monte_carlo.trials,
             "interrupted": self.interrupted,
             "seed": self.scenario.monte_carlo.seed,
         }
+        return heading | ({"convergence": self.convergence} if self.convergence else {})
 
     @abstractmethod
     def tables(self) -> dict[str, pd.DataFrame]:

@@ -11,18 +11,42 @@ QUANTILES = (0.05, 0.5, 0.8, 0.95)
 _Z95 = 1.959963984540054
 
 
-def quantile_interval(values: np.ndarray, q: float) -> tuple[float, float]:
+def interval_ranks(n: int, q: float) -> tuple[int, int]:
+    """Return the ranks (1 to n) between which the quantile lies with 95 %; 0 or n + 1 where the trials do not reach that far.
+
+    The number of values below the quantile is binomial(n, q); both tails have 2.5 % at most (Conover, "Practical Nonparametric
+    Statistics", section 3.2). Exact: the normal approximation widens P95 of 200 trials to 98.6 %.
+    """
+    from scipy.special import bdtr
+
+    reach = 6.0 * math.sqrt(n * q * (1.0 - q)) + 6.0
+    k = np.arange(max(0, math.floor(n * q - reach)), min(n, math.ceil(n * q + reach)) + 1)
+    chance = bdtr(k, n, q)
+    low, high = int(k[np.searchsorted(chance, 0.025)]), int(k[min(k.size - 1, int(np.searchsorted(chance, 0.975)))])
+    return low, high + 1
+
+
+def quantile_interval(values: np.ndarray, q: float, *, reaching: bool = False) -> tuple[float, float]:
     """Return the 95 % interval of a quantile by order statistics, without a distribution assumed.
 
-    The rank of the quantile is binomial(n, q), here in its normal approximation (Conover, "Practical Nonparametric
-    Statistics", section 3.2). `values` has shape (n,).
+    `values` has shape (n,). Where there are too few, the interval ends at the least or largest of them, or, with `reaching`,
+    at infinity.
     """
     ordered = np.sort(values)
     n = ordered.size
-    half = _Z95 * math.sqrt(n * q * (1.0 - q))
-    low = max(0, math.floor(n * q - half) - 1)
-    high = min(n - 1, math.ceil(n * q + half))
-    return float(ordered[low]), float(ordered[high])
+    low, high = interval_ranks(n, q)
+    if reaching and (low < 1 or high > n):
+        return -math.inf, math.inf
+    return float(ordered[max(low, 1) - 1]), float(ordered[min(high, n) - 1])
+
+
+def estimate_with_interval(values: np.ndarray, q: float | None) -> tuple[float, float, float]:
+    """Return a quantile, or the mean (q None), and its 95 % interval; infinite where there are too few values."""
+    if q is not None:
+        return float(np.quantile(values, q)), *quantile_interval(values, q, reaching=True)
+    mean = float(values.mean())
+    half = _Z95 * float(values.std(ddof=1)) / math.sqrt(values.size) if values.size > 1 else math.inf
+    return mean, mean - half, mean + half
 
 
 def describe(values: np.ndarray) -> dict[str, Any]:

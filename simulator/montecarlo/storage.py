@@ -1,4 +1,4 @@
-"""The results folder: written to a temporary name beside its place, then renamed."""
+"""The results folder: its files, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from simulator.errors import UserError
 if TYPE_CHECKING:
     from simulator.montecarlo.results import Results
 
-_PACKAGES = ("clustercost", "numpy", "numba", "simpy", "pandas", "pyarrow", "pydantic")
+_PACKAGES = ("clustercost", "numpy", "numba", "scipy", "simpy", "pandas", "pyarrow", "pydantic")
 
 
 def _version(package: str) -> str:
@@ -28,6 +28,11 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of what results come from."""
+    return {"python": platform.python_version(), **{package: _version(package) for package in _PACKAGES}}
 
 
 def catalog_hash() -> str:
@@ -44,9 +49,9 @@ def provenance(study: Results[Any], command: str | None) -> dict[str, Any]:
     """Return seed, versions, catalog hash, command, machine and time."""
     return {
         "seed": study.scenario.monte_carlo.seed,
-        "trials": len(study.rows),
+        "trials": len(study),
         "interrupted": study.interrupted,
-        "versions": {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}},
+        "versions": versions(),
         "catalog_hash": catalog_hash(),
         "command": command or " ".join(sys.argv),
         "machine": {"system": platform.system(), "architecture": platform.machine(), "cpus": os.cpu_count()},
@@ -67,26 +72,45 @@ def check_free(folder: Path) -> None:
         raise UserError(f"{folder}: the folder {parent} is not writable")
 
 
-def save_study(study: Results[Any], folder: Path, command: str | None) -> Path:
-    """Write scenario.yaml, trials.parquet, the study's other tables, summary.json and provenance.json; and its trace."""
-    check_free(folder)
-    partial = folder.absolute().parent / f".{folder.name}.partial-{os.getpid()}"
+def write_scenario(scenario: Any, folder: Path) -> None:
+    """Write scenario.yaml, and the trace it replays beside it, so that it runs again from this folder; may raise OSError."""
+    found = scenario.to_file()
+    trace = found.get("jobs", {}).get("trace")
+    if trace is not None:
+        shutil.copyfile(trace, folder / "trace.csv")
+        found["jobs"]["trace"] = "trace.csv"
+    text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
+    (folder / "scenario.yaml").write_text(text, encoding="utf-8")
+
+
+def write_results(study: Results[Any], folder: Path, command: str | None) -> None:
+    """Write trials.parquet, the study's other tables, summary.json and provenance.json; may raise OSError.
+
+    Each is written beside its place and renamed once all are whole: a study that goes on replaces what it wrote when it stopped.
+    """
+    partial = folder / ".results.partial"
+    shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
-        scenario = study.scenario.to_file()
-        trace = scenario.get("jobs", {}).get("trace")
-        if trace is not None:  # kept beside the scenario, which so runs again from this folder
-            shutil.copyfile(trace, partial / "trace.csv")
-            scenario["jobs"]["trace"] = "trace.csv"
-        text = yaml.safe_dump(scenario, sort_keys=False, allow_unicode=True)
-        (partial / "scenario.yaml").write_text(text, encoding="utf-8")
         study.to_pandas().to_parquet(partial / "trials.parquet", index=False)
         for name, table in study.tables().items():
             table.to_parquet(partial / f"{name}.parquet", index=False)
         (partial / "summary.json").write_text(json.dumps(study.summary(), indent=2) + "\n", encoding="utf-8")
         (partial / "provenance.json").write_text(json.dumps(provenance(study, command), indent=2) + "\n", encoding="utf-8")
-        if folder.is_dir():
-            folder.rmdir()
+        for file in sorted(partial.iterdir()):
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def save_study(study: Results[Any], folder: Path, command: str | None) -> Path:
+    """Write a results folder: the scenario and the results; raise UserError where it exists or cannot be written."""
+    check_free(folder)
+    partial = folder.absolute().parent / f".{folder.name}.partial-{os.getpid()}"
+    try:
+        partial.mkdir()
+        write_scenario(study.scenario, partial)
+        write_results(study, partial, command)
         partial.rename(folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot write results: {error.strerror or error}") from error

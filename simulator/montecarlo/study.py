@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from simulator.accounting.dollars import stated_in
 from simulator.errors import UserError
+from simulator.montecarlo.chunks import RunChunk, columns_of
+from simulator.montecarlo.folder import saved, study_folder
 from simulator.montecarlo.results import Results
+from simulator.montecarlo.running import Outcome, Progress, run_parts
 from simulator.montecarlo.statistics import describe, share_with_interval
 from simulator.montecarlo.trials import Trials
 from simulator.performance import longest
@@ -25,9 +30,8 @@ US_HOME_YEAR_J = 10_791 * 3.6e6
 class Study(Results[Scenario]):
     """Results of a scenario: rows of trials, and what is derived from them."""
 
-    def __init__(self, scenario: Scenario, trials: Trials, rows: list[dict[str, float]], *,
-                 interrupted: bool = False) -> None:
-        super().__init__(scenario, rows, interrupted=interrupted)
+    def __init__(self, scenario: Scenario, trials: Trials, outcome: Outcome) -> None:
+        super().__init__(scenario, outcome)
         self._trials = trials
         self.estimates = trials.central.estimates
         self.plan = trials.central
@@ -38,9 +42,9 @@ class Study(Results[Scenario]):
 
     @cached_property
     def _summary(self) -> dict[str, Any]:
-        if not self.rows:
+        if not len(self):
             raise UserError("no trial finished")
-        columns = [name for name in self.rows[0] if name != "trial"]
+        columns = [name for name in self.columns if name != "trial"]
         estimate = longest(self.estimates)
         return {
             **self.heading(),
@@ -68,17 +72,17 @@ class Study(Results[Scenario]):
         goals, chances = self.scenario.goals, {}
         if goals.deadline_s is not None:
             met = int((self.column("time_s") <= goals.deadline_s).sum())
-            chances["deadline"] = share_with_interval(met, len(self.rows))
+            chances["deadline"] = share_with_interval(met, len(self))
         if goals.budget_usd is not None:
             met = int((self.column("cost_usd") <= goals.budget_usd).sum())
-            chances["budget"] = share_with_interval(met, len(self.rows))
+            chances["budget"] = share_with_interval(met, len(self))
         return chances
 
     def representative(self) -> dict[str, int]:
         """Return the trials whose time is nearest to P50 and P95."""
         time_s = self.column("time_s")
         nearest = {q: int(np.argmin(np.abs(time_s - np.quantile(time_s, q / 100)))) for q in (50, 95)}
-        return {f"p{q}": int(self.rows[row]["trial"]) for q, row in nearest.items()}
+        return {f"p{q}": int(self.column("trial")[row]) for q, row in nearest.items()}
 
     def timelines(self) -> pd.DataFrame:
         """Return the intervals of the representative trials, run again with their own streams."""
@@ -101,11 +105,58 @@ class Study(Results[Scenario]):
         rows = "".join(
             f"<tr><th style='text-align:left'>{name}</th>" + "".join(f"<td style='text-align:right'>{v}</td>" for v in values)
             + "</tr>" for name, values in headline(self.summary()))
-        return (f"<b>{self.scenario.name}</b>, {len(self.rows)} trials<table><tr><th></th><th>P5</th><th>P50</th><th>P95</th>"
+        return (f"<b>{self.scenario.name}</b>, {len(self)} trials<table><tr><th></th><th>P5</th><th>P50</th><th>P95</th>"
                 f"</tr>{rows}</table>")
 
     def __repr__(self) -> str:
         from simulator.montecarlo.tables import headline
 
         lines = [f"{name:<28}" + "".join(f"{v:>14}" for v in values) for name, values in headline(self.summary())]
-        return "\n".join([f"{self.scenario.name}, {len(self.rows)} trials", f"{'':<28}{'P5':>14}{'P50':>14}{'P95':>14}", *lines])
+        return "\n".join([f"{self.scenario.name}, {len(self)} trials", f"{'':<28}{'P5':>14}{'P50':>14}{'P95':>14}", *lines])
+
+
+def _rows_of(trials: Trials) -> RunChunk:
+    return lambda chunk: {"trials": columns_of([trials.run(trial).row for trial in chunk])}
+
+
+def _rows(scenario: Scenario) -> RunChunk:
+    return _rows_of(Trials(scenario))
+
+
+def run_study(scenario: Scenario, *, workers: int | None = 1, dask: bool | str = False, folder: str | Path | None = None,
+              resume: bool = False, until: Sequence[str] = (), progress: Progress | None = None) -> Study:
+    """Run the trials of a scenario; rows are the same, bit by bit, wherever and in whatever order they run.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        With `monte_carlo.trials` and `.seed`.
+    workers : int, optional
+        Processes, this one included. None: all cores, where the study is long enough.
+    dask : bool or str
+        True: on a local Dask cluster of `workers` processes. An address: on the cluster of that scheduler.
+    folder : path, optional
+        Write finished chunks and, at the end, the results to this folder.
+    resume : bool
+        Go on with the study in `folder`, which was stopped.
+    until : sequence of str
+        Targets such as 'cost_usd p95 1%': stop when all are met. With `resume`, those that the study was begun with.
+    progress : callable
+        Called with the columns of each finished chunk, and whether it was run now (not read from `folder`).
+
+    Returns
+    -------
+    Study
+        Rows in order of trial. After Ctrl-C those that finished, with `interrupted` set.
+
+    Raises
+    ------
+    UserError
+        The scenario cannot run; the folder cannot be written, or is another's; workers are lost.
+    """
+    trials = Trials(scenario)
+    # Others get the interval that was searched here, and do not search again.
+    with study_folder(scenario, folder, until, resume=resume) as held:
+        outcome = run_parts(_rows, trials.settled, _rows_of(trials), workers=workers, dask=dask, folder=held,
+                            until=until, progress=progress)
+        return saved(Study(scenario, trials, outcome), held)

@@ -1,0 +1,295 @@
+"""The folder of a study that runs: locked, its chunks written as they finish, so that it can be killed and go on.
+
+FOLDER/study.lock, FOLDER/scenario.yaml, FOLDER/chunks/study.json (what else is needed to go on) and
+FOLDER/chunks/FIRST-LAST.DIGEST.parquet; `save` takes away what is not a result.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import socket
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from simulator.errors import UserError
+from simulator.montecarlo.chunks import Columns, Part
+from simulator.montecarlo.storage import check_free, versions, write_results, write_scenario
+from simulator.scenario import QueueScenario, Scenario, load_file
+
+if TYPE_CHECKING:
+    from simulator.montecarlo.results import Results
+
+R = TypeVar("R", bound="Results[Any]")
+
+_LOCK, _CHUNKS, _STUDY, _SCENARIO = "study.lock", "chunks", "study.json", "scenario.yaml"
+_NAME = re.compile(r"(\d+)-(\d+)\.([0-9a-f]{16})\.parquet")
+_KIND = b"table"  # key of the metadata of a chunk's file
+# What rows depend on beside the scenario: with another version the last digit may change, and parts would not fit together.
+_EXACT = ("clustercost", "numpy", "numba", "scipy")
+
+
+class StudyFolder:
+    """A folder held by this process, from `begin` or `resume` until `save` or `release`.
+
+    Attributes
+    ----------
+    path : Path
+    until : tuple of str
+        The targets of convergence that the study was begun with.
+    """
+
+    def __init__(self, path: Path, lock: int, until: tuple[str, ...], *, new: bool) -> None:
+        self.path, self.until = path, until
+        self._lock: int | None = lock
+        self._new = new
+
+    @classmethod
+    def begin(cls, path: Path, scenario: Any, until: tuple[str, ...] = ()) -> StudyFolder:
+        """Make the folder of a new study, locked; raise UserError where it exists or cannot be written."""
+        check_new(path)
+        partial = path.absolute().parent / f".{path.name}.partial-{os.getpid()}"
+        lock = None
+        try:
+            partial.mkdir()
+            lock = _locked(partial)
+            write_scenario(scenario, partial)
+            (partial / _CHUNKS).mkdir()
+            text = json.dumps({"until": list(until), "versions": _exact()}, indent=2)
+            (partial / _CHUNKS / _STUDY).write_text(text, encoding="utf-8")
+            partial.rename(path)
+        except OSError as error:
+            if lock is not None:
+                os.close(lock)
+            _check_unheld(path)  # another may have begun meanwhile
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return cls(path, lock, until, new=True)
+
+    @classmethod
+    def resume(cls, path: Path) -> StudyFolder:
+        """Lock the folder of a study that was stopped; raise UserError where there is none, or another process holds it."""
+        _check_stopped(path)
+        lock = _locked(path)
+        try:
+            begun = json.loads((path / _CHUNKS / _STUDY).read_text(encoding="utf-8"))
+            until, before = tuple(begun["until"]), begun["versions"]
+        except FileNotFoundError as error:  # the other finished while this one waited for the disk
+            os.close(lock)
+            raise UserError(f"--resume: {path} is finished; nothing is left to run") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            os.close(lock)
+            raise UserError(f"--resume: {path / _CHUNKS / _STUDY} cannot be read: {error}") from error
+        changed = [f"{name} {before.get(name)} (here: {now})" for name, now in _exact().items() if before.get(name) != now]
+        if changed:
+            os.close(lock)
+            raise UserError(f"--resume: {path} was begun with {', '.join(changed)}; its trials would not fit together with "
+                            "those run here: install these versions, or begin anew")
+        return cls(path, lock, until, new=False)
+
+    def parts(self) -> Iterator[tuple[range, Part]]:
+        """Yield finished chunks in order of their trials; files that are not whole are removed, their trials run again."""
+        folder, reached = self.path / _CHUNKS, 0
+        found = sorted((int(m[1]), int(m[2]), m[3], m[0]) for m in map(_NAME.fullmatch, os.listdir(folder)) if m)
+        for first, last, digest, name in found:
+            part = _read(folder / name, digest) if first >= reached else None
+            if part is None:
+                (folder / name).unlink(missing_ok=True)
+                continue
+            reached = last + 1
+            yield range(first, reached), part
+        for name in os.listdir(folder):
+            if name.endswith(".partial"):
+                (folder / name).unlink(missing_ok=True)
+
+    def write(self, chunk: range, part: Part) -> None:
+        """Write a finished chunk, whole or not at all; raise UserError where the disk does not take it."""
+        data = _packed(part)
+        digest = blake2b(data, digest_size=8).hexdigest()
+        try:
+            _replace(self.path / _CHUNKS / f"{chunk.start:06d}-{chunk.stop - 1:06d}.{digest}.parquet", data)
+        except OSError as error:
+            raise UserError(f"{self.path}: trials {chunk.start} to {chunk.stop - 1} cannot be written: {error.strerror}; "
+                            f"what finished before is kept: {self.hint()}") from error
+
+    def hint(self) -> str:
+        """Return how the study goes on."""
+        return f"go on with: clustercost run --resume {self.path} (the folder may be moved to another disk first)"
+
+    def save(self, study: Results[Any]) -> None:
+        """Write the results; of a study that is not stopped they are the last, and chunks and lock are taken away."""
+        try:
+            write_results(study, self.path, None)
+        except OSError as error:
+            raise UserError(f"{self.path}: results cannot be written: {error.strerror or error}; all trials are kept: "
+                            f"{self.hint()}") from error
+        if not study.interrupted:
+            # The mark goes first: a folder without it is finished, whatever is left of its chunks.
+            (self.path / _CHUNKS / _STUDY).unlink()
+            shutil.rmtree(self.path / _CHUNKS, ignore_errors=True)
+            (self.path / _LOCK).unlink(missing_ok=True)
+            self._close()
+
+    def release(self) -> None:
+        """Let others go on with the study; a new one without a finished chunk leaves nothing behind."""
+        if self._lock is None:
+            return
+        if self._new and not any(_NAME.fullmatch(name) for name in os.listdir(self.path / _CHUNKS)):
+            shutil.rmtree(self.path, ignore_errors=True)
+        self._close()
+
+    def _close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+@contextmanager
+def study_folder(scenario: Any, path: str | Path | None, until: Sequence[str], *, resume: bool) -> Iterator[StudyFolder | None]:
+    """Hold the folder of a study, new or stopped before, while it runs; None where it has none."""
+    if path is None:
+        yield None
+        return
+    folder = StudyFolder.resume(Path(path)) if resume else StudyFolder.begin(Path(path), scenario, tuple(until))
+    try:
+        yield folder
+    finally:
+        folder.release()
+
+
+def saved(study: R, folder: StudyFolder | None) -> R:
+    """Return the study, written to its folder where it has one and a trial finished."""
+    if folder is not None and len(study):
+        folder.save(study)
+    return study
+
+
+def _exact() -> dict[str, str]:
+    found = versions()
+    return {name: found[name] for name in _EXACT}
+
+
+def check_new(path: Path) -> None:
+    """Raise UserError where a study cannot begin in a folder, before the work is done."""
+    _check_unheld(path)
+    check_free(path)
+
+
+def _check_stopped(path: Path) -> None:
+    """Raise UserError where a folder does not hold a study that was stopped."""
+    if not path.is_dir():
+        raise UserError(f"--resume: there is no folder {path}")
+    if not (path / _CHUNKS / _STUDY).is_file():
+        done = (path / "trials.parquet").is_file()
+        raise UserError(f"--resume: {path} " + ("is finished; nothing is left to run" if done else
+                        "holds no study that was stopped; allowed: the folder that `clustercost run` was writing"))
+
+
+def stopped_scenario(path: Path, given: Path | None = None) -> Scenario | QueueScenario:
+    """Return the scenario of a study that was stopped; raise UserError where the file given is of another one."""
+    _check_stopped(path)
+    scenario = load_file(path / _SCENARIO)
+    if given is not None:
+        found = load_file(given)
+        differ = [key for key in {**_compared(scenario), **_compared(found)}
+                  if _compared(scenario).get(key) != _compared(found).get(key)]
+        if differ:
+            raise UserError(f"--resume: {given} is not the scenario of {path}: they differ in {', '.join(differ)}; allowed: "
+                            "the same file, or none")
+    return scenario
+
+
+def _compared(scenario: Scenario | QueueScenario) -> dict[str, Any]:
+    """Return a scenario's sections, without what options change, and with what a trace says in place of its path."""
+    sections = scenario.to_file()
+    sections.pop("monte_carlo", None)
+    trace = sections.get("jobs", {}).get("trace")
+    if trace is not None:
+        sections["jobs"]["trace"] = Path(trace).read_bytes()
+    return sections
+
+
+def _check_unheld(path: Path) -> None:
+    """Raise UserError where a folder has a study that runs, or one that was stopped."""
+    if (path / _CHUNKS / _STUDY).is_file():
+        os.close(_locked(path))
+        raise UserError(f"{path}: holds a study that was stopped; go on with: clustercost run --resume {path}, "
+                        "or choose another --out")
+
+
+def _locked(path: Path) -> int:
+    """Return the descriptor of the folder's lock, which the system frees when this process ends, however it ends."""
+    import fcntl
+
+    try:
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.read(lock, 1000).decode(errors="replace").strip() or "another process"
+        os.close(lock)
+        raise UserError(f"{path}: {holder} is writing this study; two cannot: choose another --out, or wait for it") from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    return lock
+
+
+def _replace(file: Path, data: bytes) -> None:
+    """Write a file through a temporary name, on the disk before it gets its own."""
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        with partial.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(file)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _packed(part: Part) -> bytes:
+    """Return the tables of a part as one Parquet file: that of the trials, the others within its metadata."""
+    others = {name.encode(): _parquet(table, {}) for name, table in part.items() if name != "trials" and table}
+    return _parquet(part["trials"], others)
+
+
+def _parquet(table: Columns, metadata: dict[bytes, bytes]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    out = io.BytesIO()
+    encoded = {_KIND + b" " + name: b64encode(data) for name, data in metadata.items()}
+    pq.write_table(pa.table(dict(table)).replace_schema_metadata(encoded or None), out, use_dictionary=False,
+                   compression="none", write_statistics=False)
+    return out.getvalue()
+
+
+def _read(file: Path, digest: str) -> Part | None:
+    """Return the tables of a chunk's file, or None where it is not what was written."""
+    import pyarrow.parquet as pq
+    try:
+        data = file.read_bytes()
+    except OSError:
+        return None
+    if blake2b(data, digest_size=8).hexdigest() != digest:
+        return None
+    table = pq.read_table(io.BytesIO(data))
+    part = {"trials": _columns(table)}
+    for key, value in (table.schema.metadata or {}).items():
+        if key.startswith(_KIND + b" "):
+            part[key.split(b" ", 1)[1].decode()] = _columns(pq.read_table(io.BytesIO(b64decode(value))))
+    return part
+
+
+def _columns(table: Any) -> Columns:
+    return {name: table.column(name).to_numpy() for name in table.column_names}

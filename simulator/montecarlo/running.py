@@ -1,0 +1,139 @@
+"""A study as it runs: its chunks are collected, written and checked against targets, wherever they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kernels import is_compiled
+from simulator.montecarlo.chunks import Columns, Part, RunChunk, cut, joined, measured, missing
+from simulator.montecarlo.convergence import Target, check_targets, counts, parse_target, reached
+from simulator.montecarlo.executors import Make, Workers, processes, run_chunks, worth
+from simulator.montecarlo.folder import StudyFolder
+from simulator.scenario import QueueScenario, Scenario
+
+Progress = Callable[[Columns, bool], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a study gave.
+
+    Attributes
+    ----------
+    tables : dict of tables
+        `trials`: a row a trial, in order; what else trials of its kind give.
+    interrupted : bool
+        Stopped by Ctrl-C.
+    convergence : list of dict
+        For each target what was asked and reached.
+    """
+
+    tables: Part
+    interrupted: bool = False
+    convergence: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Collector:
+    """Keeps finished chunks; knows from the trials 0, 1, 2, ... without a gap whether all targets are met."""
+
+    def __init__(self, targets: Sequence[Target], most: int, folder: StudyFolder | None, progress: Progress | None) -> None:
+        self.targets, self.folder, self.progress = targets, folder, progress
+        self.parts: dict[int, tuple[range, Part]] = {}
+        self.enough: int | None = None  # trials at which all targets were met
+        self._whole = 0  # trials without a gap
+        self._counts = counts(most)
+        self._next: int | None = next(self._counts)
+
+    def keep(self, chunk: range, part: Part, *, new: bool = True) -> bool:
+        """Keep the tables of a chunk; return whether the study is over."""
+        if self.targets and not self.parts:
+            check_targets(self.targets, part["trials"])
+        if new and self.folder is not None:
+            self.folder.write(chunk, part)
+        self.parts[chunk.start] = chunk, part
+        if self.progress is not None:
+            self.progress(part["trials"], new)
+        if self.targets:
+            self._check()
+        return self.enough is not None
+
+    def _check(self) -> None:
+        while self._whole in self.parts:
+            self._whole = self.parts[self._whole][0].stop
+        while self.enough is None and self._next is not None and self._next <= self._whole:
+            if all(found["met"] for found in reached(self._first(self._next), self.targets)):
+                self.enough = self._next
+            self._next = next(self._counts, None)
+
+    def _first(self, count: int) -> Columns:
+        names = {target.column for target in self.targets}
+        tables = [part["trials"] for chunk, part in self._in_order() if chunk.start < count]
+        return {name: np.concatenate([table[name] for table in tables])[:count] for name in names}
+
+    def _in_order(self) -> Iterable[tuple[range, Part]]:
+        return (self.parts[start] for start in sorted(self.parts))
+
+    def done(self) -> list[range]:
+        return [chunk for chunk, _ in self.parts.values()]
+
+    def tables(self) -> Part:
+        """Return the tables of all chunks, each in order of trial, up to the trial at which it was enough."""
+        parts = [part for _, part in self._in_order()]
+        tables = {name: joined([part.get(name, {}) for part in parts]) for name in dict.fromkeys(n for p in parts for n in p)}
+        if self.enough is None:
+            return tables
+        return {name: {key: values[table["trial"] < self.enough] for key, values in table.items()} if table else table
+                for name, table in tables.items()}
+
+
+def run_parts(make: Make, scenario: Scenario | QueueScenario, here: RunChunk, *, workers: int | None = 1,
+              dask: bool | str = False, folder: StudyFolder | None = None, until: Sequence[str] = (),
+              progress: Progress | None = None) -> Outcome:
+    """Run the trials of a study that are not in its folder yet; parameters as for `run_study`.
+
+    Parameters
+    ----------
+    make : callable
+        Scenario -> function that runs a chunk, found by other processes.
+    here : callable
+        What `make` would return, at hand in this process.
+    """
+    targets = [parse_target(text) for text in (folder.until if folder is not None else until)]
+    found = _Collector(targets, scenario.monte_carlo.trials, folder, progress)
+    interrupted = False
+    if dask:
+        from simulator.montecarlo.dask_executor import check_dask
+
+        check_dask()
+    try:
+        for chunk, part in folder.parts() if folder is not None else ():
+            found.keep(chunk, part, new=False)
+        if found.enough is None:
+            _run_rest(make, scenario, here, found, workers, dask)
+    except KeyboardInterrupt:
+        interrupted = found.enough is None
+    tables = found.tables()
+    return Outcome(tables, interrupted, reached(tables["trials"], targets) if targets and found.parts else [])
+
+
+def _run_rest(make: Make, scenario: Scenario | QueueScenario, here: RunChunk, found: _Collector, workers: int | None,
+              dask: bool | str) -> None:
+    """Run what is missing: the first trials here, to know how long one takes, then all."""
+    compiled = isinstance(scenario, QueueScenario) or is_compiled()  # a queue has no kernels
+    gaps = missing(found.done(), scenario.monte_carlo.trials)
+    gaps, each_s, enough = measured(here, gaps, found.keep, compiled=compiled)
+    if enough or not gaps:
+        return
+    count = workers or worth(each_s * sum(len(gap) for gap in gaps))
+    pool: Workers | None
+    if dask:
+        from simulator.montecarlo.dask_executor import on_dask
+
+        pool = on_dask(make, scenario, address=dask if isinstance(dask, str) else None, count=count)
+    else:
+        pool = processes(make, scenario, count) if count > 1 else None
+    run_chunks(pool, here, cut(gaps, each_s, pool.slots if pool is not None else lambda: 1), found.keep)

@@ -1,0 +1,85 @@
+"""A study on the terminal: a progress bar while it runs (none in pipes)."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from simulator.montecarlo.chunks import Columns
+    from simulator.scenario import QueueScenario, Scenario
+
+
+def run_with_progress(scenario: Scenario | QueueScenario, **how: Any) -> Any:
+    """Run a study under a progress bar, which says when kernels are compiled first; `how` as for `run_study`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from kernels import is_compiled
+    from simulator.montecarlo import run_queue_study, run_study
+    from simulator.scenario import Scenario
+
+    console = Console(stderr=True)
+    compiled = is_compiled() or not isinstance(scenario, Scenario)  # a queue has no kernels
+    first = "running" if compiled else "compiling kernels (first run only; about half a minute)"
+    if not console.is_terminal and not compiled:
+        console.print(f"{first} ...", highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+               TextColumn("{task.fields[left]}"), TextColumn("{task.fields[median]}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(first, total=scenario.monte_carlo.trials, rate="", left="", median="")
+        seen = Seen(scenario.monte_carlo.trials)
+
+        def progress(chunk: Columns, new: bool) -> None:
+            seen.add(chunk, new)
+            bar.update(task, completed=seen.trials, description="running", rate=seen.rate(), left=seen.left(),
+                       median=seen.median())
+
+        run: Any = run_study if isinstance(scenario, Scenario) else run_queue_study
+        return run(scenario, progress=progress, **how)
+
+
+class Seen:
+    """Trials that came back: how many, how fast, and the median of their time. Those read from a folder have no speed."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.trials = total, 0
+        self._new, self._start_s = 0, monotonic()
+        self._days: list[np.ndarray] = []
+
+    def add(self, chunk: Columns, new: bool) -> None:
+        """Add a chunk; time counts from the first that was run now, which may have compiled kernels."""
+        count = chunk["trial"].size
+        self.trials += count
+        if new and self._new == 0:
+            self._start_s = monotonic()
+        self._new += count if new else 0
+        if "time_s" in chunk:
+            self._days.append(chunk["time_s"] / 86400.0)
+
+    def speed(self) -> float:
+        """Return trials a second, 0 while it is not known."""
+        spent_s = monotonic() - self._start_s
+        return self._new / spent_s if self._new > 1 and spent_s > 0.1 else 0.0
+
+    def rate(self) -> str:
+        """Return the speed to show."""
+        speed = self.speed()
+        return f"{speed:.3g}/s" if speed else ""
+
+    def left(self) -> str:
+        """Return the time that remains to show."""
+        if not self.speed():
+            return ""
+        seconds = round((self.total - self.trials) / self.speed())
+        hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
+        return f"{hours}:{minutes:02d}:{rest:02d} left"
+
+    def median(self) -> str:
+        """Return the running P50 to show."""
+        if not self._days:
+            return ""
+        self._days = [np.concatenate(self._days)]
+        return f"P50 {np.median(self._days[0]):.1f} days"
