@@ -89,6 +89,19 @@ def test_what_was_kept_once_is_lost_where_another_level_does_it_again() -> None:
     assert c.spent_s[:, LOST, 0].tolist() == [0.0, 200.0]
 
 
+def test_a_period_that_ends_before_the_last_one_did_keeps_nothing_and_forgets_nothing() -> None:
+    """Steps 20 to 25 are done again under one level and 25 to 30 under the next: 40 steps are kept, not 45."""
+    work = job()
+    c = clock(work, (USUAL, SLOW))
+    m, state, seconds = make_meter(np.empty(0), c.power_w[0]), np.zeros(STATE), np.zeros((STATES, 1))
+    for level, work_s, step in ((0, 300.0, 30.0), (1, 100.0, 25.0), (0, 150.0, 40.0)):
+        set_level(c, work, m, level)
+        seconds[WORK], state[STEP] = work_s, step
+        end_period(c, work, m, state, seconds, np.zeros(2))
+    assert c.spent_s[:, WORK, 0].tolist() == [400.0, 0.0]
+    assert c.spent_s[:, LOST, 0].tolist() == [50.0, 100.0]
+
+
 # Whole runs.
 
 

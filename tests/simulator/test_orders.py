@@ -357,10 +357,14 @@ def test_with_all_of_it_hours_categories_and_sources_still_sum(seed: int) -> Non
 
 
 def test_growth_maintenance_and_orders_do_all_steps() -> None:
-    trials = Trials(scenario(**ALL))
-    result = trials.run(0)
-    done = sum(float((seconds[State.PRODUCTIVE] / rates.step_s).sum()) for seconds, rates in result.periods)
-    assert done == pytest.approx(trials.central.steps, rel=1e-9)
+    """Also where failures take back what was done before the cluster grew."""
+    often = {"components": [{"name": "gpu", "kind": "hardware", "rate": "2 per day"}], "recovery": {"repair": "1 h"}}
+    trials = Trials(scenario(**{**ALL, "failures": often}))
+    for trial in range(6):
+        result = trials.run(trial)
+        done = sum(float((seconds[State.PRODUCTIVE] / rates.step_s).sum()) for seconds, rates in result.periods)
+        assert done == pytest.approx(trials.central.steps, rel=1e-9)
+        assert result.row["time_lost_s"] > 0.0
 
 
 def test_trials_are_the_same_in_any_order() -> None:
