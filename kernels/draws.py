@@ -9,6 +9,7 @@ import numpy as np
 from kernels._jit import kernel
 
 CONSTANT, UNIFORM, TRIANGULAR, NORMAL, LOGNORMAL, EXPONENTIAL, CHOICE = 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0
+STEPS, TABLE = 7.0, 8.0
 COLUMNS = 6  # kind, three parameters, low, high
 _REDRAWS = 1000
 
@@ -31,7 +32,16 @@ def _once(row: np.ndarray, choices: np.ndarray, rng: np.random.Generator) -> flo
         return a * math.exp(b * rng.standard_normal())
     if kind == EXPONENTIAL:
         return a * rng.standard_exponential()
-    return choices[int(a) + int(rng.random() * b)]
+    if kind == CHOICE:
+        return choices[int(a) + int(rng.random() * b)]
+    first, count = int(a), int(b)
+    if kind == STEPS:
+        i = np.searchsorted(choices[first : first + count - 1], rng.random(), side="right")
+        return choices[first + count + i]
+    rank = rng.random() * (count - 1)
+    below = min(int(rank), count - 2)
+    low = choices[first + below]
+    return low + (rank - below) * (choices[first + below + 1] - low)
 
 
 @kernel
@@ -41,9 +51,11 @@ def draw(row: np.ndarray, choices: np.ndarray, rng: np.random.Generator) -> floa
     Parameters
     ----------
     row : ndarray, shape (6,)
-        Kind, three parameters, low, high (see `COLUMNS`). A choice has the offset and number of its values in `choices`.
+        Kind, three parameters, low, high (see `COLUMNS`). A choice has the offset and number of its values in `choices`; so have
+        steps (the probability up to each value, then the values) and a table (quantiles of even probabilities from 0 to 1,
+        joined by straight lines).
     choices : ndarray, shape (n,)
-        Values of all choices, one after the other.
+        What all of those have, one after the other.
     """
     if row[0] == CONSTANT:
         return row[1]

@@ -11,124 +11,12 @@ from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from simulator.errors import nearest, unknown_name
+from simulator.distributions import DISTRIBUTIONS, TRUNCATE, Distribution, is_distribution, parse_distribution
+from simulator.errors import nearest
 from simulator.units import KINDS, QuantityError, format_quantity, parse_quantity, shorten
-
-# Name of a distribution -> what its parameters are, in order; the last of lognormal is a pure ratio.
-DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
-    "triangular": ("low", "mode", "high"),
-    "uniform": ("low", "high"),
-    "normal": ("mean", "standard deviation"),
-    "lognormal": ("median", "standard deviation of the logarithm"),
-    "exponential": ("mean",),
-    "choice": ("value", "..."),
-}
-_REDRAWS = 1000
-
-
-class Distribution:
-    """A number not known (epistemic) or not fixed (aleatory): name and SI parameters.
-
-    Draws outside the bounds of the field it stands in are drawn again, so a normal is truncated there.
-    """
-
-    __slots__ = ("aleatory", "high", "kind", "low", "name", "parameters")
-
-    def __init__(self, name: str, parameters: tuple[float, ...], kind: str, low: float, aleatory: bool,
-                 high: float = math.inf) -> None:
-        self.name, self.parameters, self.kind = name, parameters, kind
-        self.low, self.high, self.aleatory = low, high, aleatory
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Distribution) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def __repr__(self) -> str:
-        return f"{self.name}{self.to_file()[self.name]}"
-
-    def _key(self) -> tuple[Any, ...]:
-        return self.name, self.parameters, self.kind, self.low, self.high, self.aleatory
-
-    def to_file(self) -> dict[str, list[Any]]:
-        """Return the mapping a scenario file writes."""
-        kinds = [self.kind] * len(self.parameters)
-        if self.name == "lognormal":
-            kinds[1] = "ratio"
-        return {self.name: [format_quantity(p, k) for p, k in zip(self.parameters, kinds, strict=True)]}
-
-    def central(self) -> float:
-        """Return the value a single deterministic estimate uses: the mode or median (the mean of an exponential)."""
-        p = self.parameters
-        if self.name == "choice":
-            return float(np.median(p))
-        return {"triangular": p[1 % len(p)], "uniform": sum(p) / len(p)}.get(self.name, p[0])
-
-    def mean(self) -> float:
-        """Return the mean, in SI (of the untruncated distribution)."""
-        p = self.parameters
-        if self.name in ("triangular", "uniform", "choice"):
-            return sum(p) / len(p)
-        return p[0] * math.exp(p[1] ** 2 / 2) if self.name == "lognormal" else p[0]
-
-    def draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        """Return `size` draws, shape (size,), SI."""
-        values = self._draw(rng, size)
-        for _ in range(_REDRAWS):
-            outside = (values < self.low) | (values > self.high)
-            if not outside.any():
-                return values
-            values[outside] = self._draw(rng, int(outside.sum()))
-        raise QuantityError(f"{self!r} lies almost wholly outside the values allowed: "
-                            f"{self.low:g} to {self.high:g} (SI)")
-
-    def _draw(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        p = self.parameters
-        match self.name:
-            case "triangular":
-                return rng.triangular(p[0], p[1], p[2], size) if p[2] > p[0] else np.full(size, p[0])
-            case "uniform":
-                return rng.uniform(p[0], p[1], size)
-            case "normal":
-                return rng.normal(p[0], p[1], size)
-            case "lognormal":
-                return p[0] * np.exp(p[1] * rng.standard_normal(size))
-            case "exponential":
-                return p[0] * rng.standard_exponential(size)
-            case _:
-                return np.asarray(p)[rng.integers(0, len(p), size)]
-
-
-def parse_distribution(value: dict[Any, Any], kind: str, low: float, aleatory: bool,
-                       high: float = math.inf) -> Distribution:
-    """Return the distribution a one-key mapping describes; raise QuantityError with what is allowed."""
-    if len(value) != 1:
-        raise QuantityError(f"found {shorten(value)}; allowed: one distribution, such as {{uniform: [low, high]}}")
-    ((name, raw),) = value.items()
-    if name not in DISTRIBUTIONS:
-        raise QuantityError(unknown_name("distribution", str(name), DISTRIBUTIONS))
-    wanted = DISTRIBUTIONS[name]
-    raw = raw if isinstance(raw, list | tuple) else [raw]
-    if (name == "choice" and not raw) or (name != "choice" and len(raw) != len(wanted)):
-        raise QuantityError(f"{name} has {len(raw)} values; allowed: [{', '.join(wanted)}]")
-    kinds = [kind, "ratio"] if name == "lognormal" else [kind] * len(raw)
-    p = tuple(parse_quantity(item, k) for item, k in zip(raw, kinds, strict=True))
-    if name in ("triangular", "uniform") and list(p) != sorted(p):
-        raise QuantityError(f"{name} found {shorten(raw)}; allowed: values in rising order [{', '.join(wanted)}]")
-    if name in ("normal", "lognormal") and p[1] < 0:
-        raise QuantityError(f"{name} found {shorten(raw)}; allowed: a spread of zero or more around a valid value")
-    if name in ("lognormal", "exponential") and p[0] <= 0:
-        raise QuantityError(f"{name} found {shorten(raw)}; allowed: a {wanted[0]} above zero")
-    values = p[:1] if name in ("normal", "lognormal", "exponential") else p
-    if min(values) < low or max(values) > high:
-        bounds = f"below {low:g}" + (f" or above {high:g}" if high < math.inf else "")
-        raise QuantityError(f"{name} found {shorten(raw)}; allowed: no value {bounds} (SI)")
-    return Distribution(name, p, kind, low, aleatory, high)
 
 
 class Quantity:
@@ -175,7 +63,7 @@ class Quantity:
         scalar = {"type": "string"} if unit else {"type": ["number", "string"]}
         if self.whole:
             return {**scalar, "description": text}
-        spread = {"type": "object", "maxProperties": 1, "properties": {name: {} for name in DISTRIBUTIONS},
+        spread = {"type": "object", "maxProperties": 2, "properties": {name: {} for name in (*DISTRIBUTIONS, TRUNCATE)},
                   "additionalProperties": False}
         return {"anyOf": [scalar, spread], "description": text}
 
@@ -214,7 +102,7 @@ class QuantityOrTable(Quantity):
 
     def read(self, value: Any) -> Any:
         """Return the SI value, or the table of SI values."""
-        if not isinstance(value, dict) or (len(value) == 1 and next(iter(value)) in DISTRIBUTIONS):
+        if not isinstance(value, dict) or is_distribution(value):
             return super().read(value)
         if "default" not in value:
             raise QuantityError(f"found {shorten(value)}; allowed: a table with an entry 'default'")

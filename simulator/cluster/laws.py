@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.draws import CHOICE, COLUMNS, CONSTANT, EXPONENTIAL, LOGNORMAL, NORMAL, TRIANGULAR, UNIFORM
+from kernels.draws import CHOICE, COLUMNS, CONSTANT, EXPONENTIAL, LOGNORMAL, NORMAL, STEPS, TABLE, TRIANGULAR, UNIFORM
 from simulator.catalog.records import FailureComponent, Recovery
 from simulator.fields import Distribution
 
 _KINDS = {"uniform": UNIFORM, "triangular": TRIANGULAR, "normal": NORMAL, "lognormal": LOGNORMAL, "exponential": EXPONENTIAL}
+_TABLE_SIZE = 1025  # quantiles of a beta distribution, between which lines are drawn
 _OWN = ("detection_s", "repair_s", "duration_s", "severity", "latency_s")  # in the order of `kernels.events`
+
+
+def _listed(value: Distribution) -> tuple[float, int, list[float]]:
+    """Return the kind of a distribution that a kernel draws from a list, the number of values, and the list."""
+    if value.name == "choice":
+        plain = not value.weights and len(value.parameters) == value.values.size
+        return ((CHOICE, value.values.size, value.values.tolist()) if plain
+                else (STEPS, value.values.size, [*value.steps.tolist(), *value.values.tolist()]))
+    table = value.values if value.name == "empirical" else value.quantile(np.linspace(0.0, 1.0, _TABLE_SIZE))
+    return TABLE, table.size, table.tolist()
 
 
 class Laws:
@@ -24,9 +35,10 @@ class Laws:
         row = [0.0] * COLUMNS
         if isinstance(value, Distribution):
             row[4:] = [value.low, value.high]
-            if value.name == "choice":
-                row[:3] = [CHOICE, float(len(self.choices)), float(len(value.parameters))]
-                self.choices += value.parameters
+            if value.name in ("choice", "empirical", "beta", "beta_pert"):
+                law, count, listed = _listed(value)
+                row[:3] = [law, float(len(self.choices)), float(count)]
+                self.choices += listed
             else:
                 row[: 1 + len(value.parameters)] = [_KINDS[value.name], *value.parameters]
         else:

@@ -81,8 +81,8 @@ def check_power_limit(cluster: Cluster) -> None:
         raise FieldError("power_limit", f"found {central(limit):g} W; allowed: none, for the catalog lacks idle power or TDP of "
                                         f"{a.name}; give both inline")
     idle_w, tdp_w = central(a.idle_power_w), central(a.tdp_w)
-    bounded = isinstance(limit, Distribution) and limit.name in ("triangular", "uniform", "choice")
-    wrong = [w for w in (limit.parameters if bounded else (central(limit),)) if not idle_w < w <= tdp_w]
+    ends = limit.support() if isinstance(limit, Distribution) else (math.inf,)
+    wrong = [w for w in (ends if math.isfinite(ends[-1]) else (central(limit),)) if not idle_w < w <= tdp_w]
     if wrong:
         raise FieldError("power_limit", f"found {wrong[0]:g} W; allowed: above the {idle_w:g} W of an idle {a.name} and at most "
                                         f"its TDP, {tdp_w:g} W")

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from simulator import catalog
+from simulator.distributions import is_distribution
 from simulator.errors import UserError
-from simulator.fields import DISTRIBUTIONS, Record
+from simulator.fields import Record
 from simulator.scenario.errors import explain
 from simulator.scenario.models import CATALOG, DEFAULTS, Scenario
 from simulator.scenario.queueing import QueueScenario
@@ -157,7 +158,7 @@ def _merged(base: Any, child: Any, path: Path, positions: dict[Path, Mark]) -> A
 
 def _is_section(value: Any) -> bool:
     """Whether a value is a mapping to merge into, and not a distribution, which is one value."""
-    return isinstance(value, dict) and not (len(value) == 1 and next(iter(value)) in DISTRIBUTIONS)
+    return isinstance(value, dict) and not is_distribution(value)
 
 
 def _forget(path: Path, value: Any, positions: dict[Path, Mark]) -> None:
@@ -195,7 +196,7 @@ def _resolve(document: Document) -> Document:
 
 
 def _with_csv_paths(value: Any, positions: dict[Path, Mark], path: Path = ()) -> Any:
-    """Return a copy in which the CSV file of every series is relative to the working folder, not to the file that names it."""
+    """Return a copy in which CSV files (of series, of distributions) are relative to the working folder, not to the scenario."""
     if isinstance(value, list):
         return [_with_csv_paths(item, positions, (*path, i)) for i, item in enumerate(value)]
     if not isinstance(value, dict):

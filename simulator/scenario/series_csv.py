@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from simulator.errors import unknown_name
+from simulator.columns import cell_number, csv_lines, find_column
 from simulator.scenario.calendar import HOUR_S, read_time, wall_s, wall_time, write_time
 from simulator.units import KINDS, QuantityError, format_quantity, parse_quantity, shorten
 
@@ -235,50 +234,21 @@ def csv_rows(file: str, time: str | None, column: str | None) -> Iterable[Row]:
     QuantityError
         With file, line, column, what was found and what is allowed.
     """
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            yield from _csv_rows(csv.reader(stream, strict=True), file, time, column)
-    except FileNotFoundError:
-        raise QuantityError(f"{file}: no such file; allowed: a CSV file of times and values") from None
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        if isinstance(error, QuantityError):
-            raise
-        reason = getattr(error, "strerror", None) or "found bytes that are no UTF-8"
-        raise QuantityError(f"{file}: cannot be read: {reason}; allowed: a CSV file (UTF-8)") from None
-
-
-def _csv_rows(reader: Any, file: str, time: str | None, column: str | None) -> Iterable[Row]:
     header: list[str] = []
     when = what = 0
-    try:
-        for cells in reader:
-            place = f"{file}:{reader.line_num}"
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not header:
-                header = [cell.strip() for cell in cells]
-                if len(header) < 2:
-                    raise QuantityError(f"{place}: found one column {header[0]!r}; allowed: a header with a column of times and "
-                                        "one of values, parted by commas")
-                when, what = _column(header, time, 0, place), _column(header, column, 1, place)
-                if when == what:
-                    raise QuantityError(f"{place}: found {header[when]!r} as time and as value; allowed: two columns")
-                continue
-            if len(cells) != len(header):
-                raise QuantityError(f"{place}: found {len(cells)} cells; allowed: {len(header)}, as the header has")
-            yield Row(_cell_time(cells[when], place, header[when]), _cell_value(cells[what], place, header[what]), place)
-    except csv.Error as error:
-        raise QuantityError(f"{file}:{reader.line_num}: not valid CSV: {error}") from None
-
-
-def _column(header: list[str], name: str | None, default: int, place: str) -> int:
-    if name is None:
-        return default
-    if header.count(name) > 1:
-        raise QuantityError(f"{place}: found the column {name!r} twice; allowed: once")
-    if name not in header:
-        raise QuantityError(f"{place}: {unknown_name('column', name, header)}")
-    return header.index(name)
+    for place, cells in csv_lines(file, "times and values"):
+        if not header:
+            header = [cell.strip() for cell in cells]
+            if len(header) < 2:
+                raise QuantityError(f"{place}: found one column {header[0]!r}; allowed: a header with a column of times and "
+                                    "one of values, parted by commas")
+            when, what = find_column(header, time, 0, place), find_column(header, column, 1, place)
+            if when == what:
+                raise QuantityError(f"{place}: found {header[when]!r} as time and as value; allowed: two columns")
+            continue
+        if len(cells) != len(header):
+            raise QuantityError(f"{place}: found {len(cells)} cells; allowed: {len(header)}, as the header has")
+        yield Row(_cell_time(cells[when], place, header[when]), cell_number(cells[what], place, header[what]), place)
 
 
 def _cell_time(text: str, place: str, column: str) -> datetime:
@@ -286,13 +256,3 @@ def _cell_time(text: str, place: str, column: str) -> datetime:
         return read_time(text)
     except QuantityError as error:
         raise QuantityError(f"{place}: {column}: {error}") from None
-
-
-def _cell_value(text: str, place: str, column: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise QuantityError(f"{place}: {column}: found {shorten(text.strip())}; allowed: a number")
-    return value
