@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from simulator.fields import (
     KgCo2e,
@@ -15,6 +15,7 @@ from simulator.fields import (
     UsdPerJoule,
     UsdPerKgCo2e,
 )
+from simulator.scenario.checks import FieldError
 from simulator.scenario.series import Series, SeriesOrQuantity
 
 _YEAR_S = 365.25 * 86400.0
@@ -31,6 +32,12 @@ class Contract(Record):
     price_usd_per_j: UsdPerJoule
     matching: Literal["annual", "hourly"] = Field(
         default="annual", description="of market-based carbon: over the whole run, or hour by hour (24/7)")
+
+    @model_validator(mode="after")
+    def _some_energy(self) -> Contract:
+        if self.profile_w is None and self.share == 0.0:
+            raise FieldError("share", "found neither 'share' nor 'profile'; allowed: at least one of the two")
+        return self
 
 
 class Electricity(Record):

@@ -50,14 +50,9 @@ class Battery(Record):
 
     energy_j: Joules
     power_w: Watts = Field(description="in and out")
-    efficiency: Share = Field(default=0.95, description="of each way; FROM MEMORY: 0.9 for both ways of lithium-ion systems")
+    efficiency: Annotated[float, Quantity("ratio", low=0.01, high=1.0)] = Field(
+        default=0.95, description="of each way; FROM MEMORY: 0.9 for both ways of lithium-ion systems")
     cost_usd_per_s: UsdPerSecond = Field(default=0.0, description="to have it")
-
-    @model_validator(mode="after")
-    def _loses_not_all(self) -> Battery:
-        if isinstance(self.efficiency, float) and self.efficiency <= 0.0:
-            raise FieldError("efficiency", "found 0; allowed: more than 0 and at most 1")
-        return self
 
 
 class Generator(Record):
