@@ -74,7 +74,7 @@ def _panel(ax: Axes, column: str, values: np.ndarray, targets: list[Target], *, 
     margin = 0.06 * (max(seen) - min(seen)) or 0.01 * abs(seen[0]) or 1.0
     ax.set_ylim(min(seen) - margin, max(seen) + margin)
     ax.set_ylabel(label)
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if 1e4 <= abs(value) < 1e10 else f"{value:,.6g}")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     ax.legend(loc="upper right", frameon=False, fontsize=9)
     ax.grid(alpha=0.25)

@@ -56,3 +56,7 @@ def _chances(study: Study) -> list[str]:
 def print_summary(study: Study | QueueStudy, console: Console) -> None:
     """Print the summary."""
     console.print(queue_view(study) if isinstance(study, QueueStudy) else summary_view(study))
+    for found in study.convergence:
+        half = "no interval yet" if found["reached"] is None else f"± {found['reached']:.2%}"
+        console.print(f"{found['column']} {found['statistic']}: {half}; asked: ± {100 * found['asked']:g}%, "
+                      f"{'met' if found['met'] else 'not met'}", highlight=False)
