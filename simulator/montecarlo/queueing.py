@@ -16,9 +16,9 @@ from simulator.montecarlo.chunks import Part, RunChunk, columns_of, joined
 from simulator.montecarlo.folder import saved, study_folder
 from simulator.montecarlo.results import Results, numbered
 from simulator.montecarlo.running import Outcome, Progress, run_parts
+from simulator.montecarlo.sampling import Inputs
 from simulator.montecarlo.statistics import describe
 from simulator.montecarlo.streams import stream
-from simulator.montecarlo.trials import draw_inputs
 from simulator.scenario import QueueScenario
 
 if TYPE_CHECKING:
@@ -34,20 +34,19 @@ class QueueTrials:
     def __init__(self, scenario: QueueScenario) -> None:
         self.scenario = scenario
         self.trace = trace_of(scenario)
-        realised, drawn = draw_inputs(scenario, scenario.monte_carlo.seed, 0)
-        plan = plan_queue(realised, self.trace)
+        self.inputs = Inputs(scenario)
+        drawn = self.inputs.draw(0)
+        plan = plan_queue(self.inputs.placed(scenario, drawn), self.trace)
         self.plan = None if drawn else plan
         self.classes = [kind.name for kind in plan.kinds]
 
     def run(self, trial: int) -> QueueResult:
         """Run one trial; its row starts with the trial's number and ends with the values drawn."""
-        seed = self.scenario.monte_carlo.seed
-        drawn: dict[str, float] = {}
+        drawn = self.inputs.draw(trial)
         plan = self.plan
         if plan is None:
-            realised, drawn = draw_inputs(self.scenario, seed, trial)
-            plan = plan_queue(realised, self.trace)
-        result = run_queue_trial(plan, partial(stream, seed, trial))
+            plan = plan_queue(self.inputs.placed(self.scenario, drawn), self.trace)
+        result = run_queue_trial(plan, partial(stream, self.scenario.monte_carlo.seed, trial))
         result.row = numbered(trial, result.row, drawn)
         if trial >= KEPT_JOBS:
             result.jobs = {}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TypeVar
+import numpy as np
 
 from simulator.cluster import RunPlan, TrialResult, plan_run, reprice, run_trial
-from simulator.fields import Distribution, Record, map_distributions
 from simulator.montecarlo.intervals import best_interval_s, with_interval
 from simulator.montecarlo.results import numbered
+from simulator.montecarlo.sampling import Inputs
 from simulator.montecarlo.streams import stream
 from simulator.scenario import Scenario
 
@@ -16,22 +15,6 @@ from simulator.scenario import Scenario
 _STEP_PARTS = ("model", "training", "cluster")
 # Parts that change nothing but what a second or a joule costs.
 _PRICE_PARTS = ("pricing", "facility", "goals")
-R = TypeVar("R", bound=Record)
-
-
-def draw_inputs(scenario: R, seed: int, trial: int, only: frozenset[str] | None = None) -> tuple[R, dict[str, float]]:
-    """Return the scenario with what is not known drawn for a trial, and the values drawn by path, each on its own stream.
-
-    `only` names the sections that hold distributions, where that is known.
-    """
-    drawn: dict[str, float] = {}
-
-    def draw(path: str, distribution: Distribution) -> float:
-        drawn[path] = float(distribution.draw(stream(seed, trial, path), 1)[0])
-        return drawn[path]
-
-    return map_distributions(scenario, draw, only=only), drawn
-
 
 class Trials:
     """Runs trials of one scenario; keeps what does not change between them.
@@ -41,7 +24,8 @@ class Trials:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.uncertain = scenario.uncertain()
+        self.inputs = Inputs(scenario)
+        self.uncertain = self.inputs.distributions
         self.settled = scenario
         if scenario.checkpoint.interval_s == "simulated":
             self.settled = with_interval(scenario, best_interval_s(scenario))
@@ -50,18 +34,34 @@ class Trials:
         self._steps_change = bool(self._parts & set(_STEP_PARTS))
         self._prices_only = self._parts <= set(_PRICE_PARTS)
 
-    def plan(self, trial: int) -> tuple[RunPlan, dict[str, float]]:
-        """Return the plan of a trial, and the values drawn by path."""
+    def plan(self, values: dict[str, float]) -> RunPlan:
+        """Return the plan for values of what is not known, by path."""
         if not self.uncertain:
-            return self.central, {}
-        realised, drawn = draw_inputs(self.settled, self.scenario.monte_carlo.seed, trial, self._parts)
+            return self.central
+        realised = self.inputs.placed(self.settled, values)
         if self._prices_only:
-            return reprice(self.central, realised), drawn
-        return plan_run(realised, None if self._steps_change else self.central.estimates), drawn
+            return reprice(self.central, realised)
+        return plan_run(realised, None if self._steps_change else self.central.estimates)
 
     def run(self, trial: int, *, keep_intervals: bool = False) -> TrialResult:
         """Run one trial; its row starts with the trial's number and ends with the values drawn."""
-        plan, drawn = self.plan(trial)
-        result = run_trial(plan, partial(stream, self.scenario.monte_carlo.seed, trial), keep_intervals=keep_intervals)
-        result.row = numbered(trial, result.row, drawn)
+        return self.run_with(self.inputs.draw(trial), trial, keep_intervals=keep_intervals)
+
+    def run_with(self, values: dict[str, float], trial: int, luck: str = "", *, keep_intervals: bool = False) -> TrialResult:
+        """Run a trial with given values of what is not known.
+
+        Parameters
+        ----------
+        values : dict
+            By path.
+        trial : int
+            Number of the trial, whose luck it has.
+        luck : str
+            In place of the trial's own luck, another of this name.
+        """
+        def luck_of(purpose: str) -> np.random.Generator:
+            return stream(self.scenario.monte_carlo.seed, trial, f"{luck}: {purpose}" if luck else purpose)
+
+        result = run_trial(self.plan(values), luck_of, keep_intervals=keep_intervals)
+        result.row = numbered(trial, result.row, values)
         return result

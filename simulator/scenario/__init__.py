@@ -6,10 +6,10 @@ from simulator.scenario.models import (
     Checkpoint,
     Cluster,
     Goals,
-    MonteCarlo,
     Scenario,
     Variation,
 )
+from simulator.scenario.monte_carlo import MonteCarlo
 from simulator.scenario.pricing import Owned, Pricing, Rental
 from simulator.scenario.queueing import JobClass, QueueScenario
 from simulator.scenario.schema import json_schema, starter

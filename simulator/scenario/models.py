@@ -36,6 +36,7 @@ from simulator.scenario.checks import check_growth, check_nodes, check_power_lim
 from simulator.scenario.electricity import Carbon
 from simulator.scenario.facility import Facility
 from simulator.scenario.hourly import check_calendar
+from simulator.scenario.monte_carlo import MonteCarlo, check_correlations, uncertain
 from simulator.scenario.operations import Copies, Elasticity, Growth, Maintenance, SlowNodes
 from simulator.scenario.policies import Policy
 from simulator.scenario.pricing import Pricing, Rental
@@ -122,13 +123,6 @@ class Goals(Record):
     budget_usd: Usd | None = None
 
 
-class MonteCarlo(Record):
-    """How much chance is sampled."""
-
-    trials: Annotated[int, Quantity("count", low=1, high=1e7, whole=True)] = 1000
-    seed: CountOrZero = 1
-
-
 class Scenario(Record):
     """A training run to cost: model, recipe, cluster, failures, prices and goals."""
 
@@ -152,6 +146,7 @@ class Scenario(Record):
     def _sections_fit(self) -> Scenario:
         check_scenario(self)
         check_calendar(self)
+        check_correlations(self)
         return self
 
     @property
@@ -172,11 +167,4 @@ class Scenario(Record):
 
     def uncertain(self) -> dict[str, Distribution]:
         """Return the epistemic distributions by path, such as "pricing.rental.price"."""
-        found: dict[str, Distribution] = {}
-
-        def collect(path: str, distribution: Distribution) -> Distribution:
-            found[path] = distribution
-            return distribution
-
-        map_distributions(self, collect)
-        return found
+        return uncertain(self)

@@ -22,7 +22,8 @@ from simulator.fields import (
     Share,
 )
 from simulator.scenario.checks import FieldError, central
-from simulator.scenario.models import Cluster, MonteCarlo
+from simulator.scenario.models import Cluster
+from simulator.scenario.monte_carlo import MonteCarlo, check_correlations
 from simulator.scenario.pricing import Rental
 from simulator.scenario.series import Series
 
@@ -176,6 +177,7 @@ class QueueScenario(Record):
         if central(self.warm_up_s) >= central(self.horizon_s):
             raise FieldError("warm_up", f"found {central(self.warm_up_s):g} s; allowed: less than the horizon, "
                                         f"{central(self.horizon_s):g} s")
+        check_correlations(self)
         return self
 
     def _sizes(self) -> Iterator[tuple[str, int]]:
