@@ -33,15 +33,18 @@ class Trials:
         self._parts = frozenset(path.split(".")[0] for path in self.uncertain)
         self._steps_change = bool(self._parts & set(_STEP_PARTS))
         self._prices_only = self._parts <= set(_PRICE_PARTS)
+        self._last: tuple[dict[str, float], RunPlan] | None = None
 
     def plan(self, values: dict[str, float]) -> RunPlan:
         """Return the plan for values of what is not known, by path."""
         if not self.uncertain:
             return self.central
-        realised = self.inputs.placed(self.settled, values)
-        if self._prices_only:
-            return reprice(self.central, realised)
-        return plan_run(realised, None if self._steps_change else self.central.estimates)
+        if self._last is None or self._last[0] != values:
+            realised = self.inputs.placed(self.settled, values)
+            plan = (reprice(self.central, realised) if self._prices_only
+                    else plan_run(realised, None if self._steps_change else self.central.estimates))
+            self._last = values, plan
+        return self._last[1]
 
     def run(self, trial: int, *, keep_intervals: bool = False) -> TrialResult:
         """Run one trial; its row starts with the trial's number and ends with the values drawn."""
