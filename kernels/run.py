@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels._jit import bare
-from kernels.clock import Clock, next_order_s, obey
+from kernels.clock import Clock, end_period, next_order_s, obey
 from kernels.draws import draw
 from kernels.events import (
     CORRUPTION,
@@ -75,8 +75,8 @@ from kernels.job import (
     save_now,
     stretch_of,
 )
-from kernels.meter import RUN_S, Meter, record
-from kernels.nodes import MISSING, Nodes, fill, next_return_s, take_returns
+from kernels.meter import Meter, record
+from kernels.nodes import MISSING, Nodes, fill, next_return_s, take_returns, tick
 
 # Bins take the mean of what lies between two records: a metered run pauses so often, and parts of a recovery are told apart
 # where they last longer than this.
@@ -300,7 +300,7 @@ def _take_a_worker(h: Hazards, nodes: Nodes, luck: Luck, c: int, now_s: float) -
 
 @bare
 def _recover(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.ndarray, seconds: np.ndarray, until_s: float,
-             lines: Lines, meter: Meter) -> None:
+             lines: Lines) -> None:
     """Go on with a recovery until the job runs again or the time is reached; strikes begin it anew."""
     while state[PHASE] == DOWN and state[NOW] < until_s:
         now_s, known_s = state[NOW], state[DETECT_END]
@@ -317,8 +317,6 @@ def _recover(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.
         to_s = min(next_s, max(change_s, now_s), until_s)
         _book_down(job, state, seconds, to_s, waits, lines)
         state[NOW] = to_s
-        if meter.edges_s.size > 0 and to_s - meter.marks[RUN_S] > PARTED_S:
-            record(meter, seconds, to_s, nodes.hot_node_s)
         if to_s >= end_s:
             state[PHASE] = RUNNING
             state[GONE] = state[SWAP] = 0.0
@@ -354,7 +352,7 @@ def _book_down(job: Job, state: np.ndarray, seconds: np.ndarray, to_s: float, wa
 @bare
 def run_job(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.ndarray, seconds: np.ndarray,
             scaled_s: np.ndarray, every: np.ndarray, until_s: float, log: Log) -> bool:
-    """Run a job until a time, or until training is done; return whether it is.
+    """Run a job until a time, or until training is done; return whether it is: then all that was spent is booked (`end_period`).
 
     Parameters
     ----------
@@ -379,7 +377,8 @@ def run_job(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
         if state[PHASE] == STOPPED:
             go_down(job, h, nodes, luck, s, state, Strike(-1, PLANNED, 0), np.inf, True)
         if state[PHASE] == DOWN:
-            _recover(job, h, nodes, luck, s, state, seconds, until_s, lines, meter)
+            part_s = min(until_s, state[NOW] + PARTED_S) if metered else until_s
+            _recover(job, h, nodes, luck, s, state, seconds, part_s, lines)
             continue
         if _found(job, h, nodes, luck, s, state):
             continue
@@ -408,7 +407,9 @@ def run_job(job: Job, h: Hazards, nodes: Nodes, luck: Luck, s: Slow, state: np.n
         start_s, before = state[NOW], state[STEP]
         if run_on(job, state, seconds, scaled_s, every, factor, to_s):
             note(lines, start_s, state[NOW], 0.0, float(stretch_of(job, before)), -1.0)
-            record(meter, seconds, state[NOW], nodes.hot_node_s)
+            take_returns(nodes, state[NOW])
+            tick(nodes, state[NOW])
+            end_period(clock, job, meter, state, seconds, nodes.hot_node_s)
             return True
         state[NOW] = to_s
         note(lines, start_s, to_s, 0.0, float(stretch_of(job, before)), float(strike.component))

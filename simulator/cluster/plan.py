@@ -96,6 +96,11 @@ class RunPlan:
         return self.job_nodes + sum(self.spare_nodes)
 
     @cached_property
+    def kinds(self) -> np.ndarray:
+        """Index in `KINDS` of each component, shape (components,)."""
+        return np.array([KINDS.index(c.kind) for c in self.components], dtype=np.int64)
+
+    @cached_property
     def levels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Step times, intervals and watts of this plan and its slower forms, as `kernels.clock.Clock` takes them."""
         plans = (self, *self.slower)

@@ -11,7 +11,6 @@ import simpy
 from kernels.job import CHECKPOINTS as CHECKPOINTS_PLACE
 from kernels.job import NOW, STEP
 from kernels.meter import BEYOND
-from kernels.nodes import take_returns, tick
 from simulator.accounting import STATES, Bill, Rates, State, make_bill, settle
 from simulator.accounting.rates import IT_POWER
 from simulator.accounting.supply import Conditions
@@ -21,6 +20,7 @@ from simulator.cluster.orders import conditions
 from simulator.cluster.plan import KINDS, RunPlan
 from simulator.errors import UserError
 
+_HITS = tuple(f"interruptions_{kind.replace('-', '_')}" for kind in KINDS)
 _PATIENCE = 20.0
 _PATIENCE_S = 30 * 86400.0
 _LOG_ROWS = 50_000
@@ -64,18 +64,15 @@ def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, ke
     while keep_intervals and history.log.lines.used[0] == log_rows:  # the log was full: the same trial again, with more room
         log_rows *= 4
         history = _whole_history(plan, stream, log_rows)
-    take_returns(history.nodes, history.state[NOW])
-    tick(history.nodes, history.state[NOW])
-    history.meter()
     periods = [(seconds, p.rates) for p, seconds in history.periods()]
     spare_node_s = float(history.nodes.hot_node_s[0])
     bill = _bill(history, periods, spare_node_s)
     row = settle(periods, spare_node_s, bill)
     counted = history.hazards.counted
     row["interruptions"] = float(counted.sum()) + history.windows
-    for kind in KINDS:
-        hit = sum(n for n, c in zip(counted.tolist(), plan.components, strict=True) if c.kind == kind)
-        row[f"interruptions_{kind.replace('-', '_')}"] = hit + (history.windows if kind == "planned" else 0.0)
+    hits = np.bincount(plan.kinds, counted, len(KINDS)).tolist()
+    row |= dict(zip(_HITS, hits, strict=True))
+    row["interruptions_planned"] += history.windows
     row["checkpoints"] = float(history.state[CHECKPOINTS_PLACE])
     return TrialResult(row, bill, periods, _intervals(history) if keep_intervals else [])
 
@@ -111,7 +108,6 @@ def _history(plan: RunPlan, stream: Callable[[str], np.random.Generator], met: C
     env.run(until=env.process(job(env, history, _PATIENCE * ideal_s + _PATIENCE_S)))
     if not history.done:
         _give_up(history)
-    history.close()
     return history
 
 

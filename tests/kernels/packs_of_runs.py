@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from kernels.clock import Clock, end_period
+from kernels.clock import Clock
 from kernels.draws import CONSTANT, EXPONENTIAL
 from kernels.events import Hazards, Luck, start_clocks
-from kernels.job import LOST, NOW, STATE, STATES, WORK, Job
+from kernels.job import LOST, STATE, STATES, WORK, Job
 from kernels.meter import make_meter
-from kernels.nodes import COLD, HOT, WARM, Nodes, add_spare, take_returns, tick
+from kernels.nodes import COLD, HOT, WARM, Nodes, add_spare
 from kernels.run import Lines, Log, Slow, run_job
 
 Level = tuple[float, float, float]  # step time, steps between checkpoints, factor on watts
@@ -112,12 +112,12 @@ class Run:
     def finish(self) -> np.ndarray:
         """Run to the end; return seconds by level of the clock, state and stretch."""
         assert self.to(np.inf)
-        take_returns(self.nodes, self.state[NOW])
-        tick(self.nodes, self.state[NOW])
-        end_period(self.clock, self.job, self.log.meter, self.state, self.seconds, self.nodes.hot_node_s)
         return self.clock.spent_s
 
     def to(self, until_s: float) -> bool:
-        """Run until a time; return whether training is done."""
-        return bool(run_job(self.job, self.hazards, self.nodes, self.luck, self.slow, self.state, self.seconds, self.scaled_s,
+        """Run until a time; return whether training is done. `seconds` are of all that was spent, at the end too."""
+        done = bool(run_job(self.job, self.hazards, self.nodes, self.luck, self.slow, self.state, self.seconds, self.scaled_s,
                             self.every, until_s, self.log))
+        if done:
+            self.seconds += self.clock.spent_s.sum(axis=0)
+        return done
