@@ -7,8 +7,10 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -21,6 +23,7 @@ from benchmarks.cases import (
     large_search,
     many_layouts,
     mean_interruptions,
+    parallel_s,
     reference_stream,
     scenario,
 )
@@ -29,6 +32,10 @@ from simulator.montecarlo.trials import Trials
 from simulator.performance.search import FREE, search
 
 ROUNDS = 5
+PARALLEL_S, PARALLEL_ROUNDS = 21.0, 3
+PLACES: dict[str, dict[str, Any]] = {"two processes": {"workers": 2}}
+if find_spec("distributed") is not None:
+    PLACES["Dask"] = {"workers": 2, "dask": True}
 # The command itself may not be installed where the repository is used in place.
 HELP = (
     sys.executable, "-c",
@@ -125,6 +132,12 @@ def main() -> None:
     table.add_row("layouts per second, one core, 1 T parameters", f"{layouts_per_s():,.0f}")
     seconds, layouts = search_s()
     table.add_row(f"layout search, 175 B on 1,024 ({layouts:,} layouts)", f"{seconds:.3f} s")
+    taken = parallel_s(PARALLEL_S, PARALLEL_ROUNDS, **PLACES)
+    table.add_row(f"a study of {taken['serial']:.0f} s in one process, in two", f"{taken['two processes']:.1f} s")
+    table.add_row("parallel efficiency of two processes", f"{taken['serial'] / 2 / taken['two processes']:.2f}")
+    if "Dask" in taken:
+        table.add_row("time of a local Dask cluster of two over that of two processes",
+                      f"{taken['Dask'] / taken['two processes']:.2f}")
     table.add_row("peak memory of the studies", f"{memory / 2**20:,.0f} MiB")
     table.add_row("clustercost --help", f"{help_s():.2f} s")
     Console().print(table)

@@ -15,6 +15,7 @@ import simpy
 
 from kernels.progress import Progress, advance
 from simulator.cluster import RunPlan, plan_run, run_trial
+from simulator.montecarlo import run_study
 from simulator.montecarlo.streams import stream
 from simulator.montecarlo.trials import Trials
 from simulator.performance.estimate import Packs, packs
@@ -105,3 +106,27 @@ def many_layouts(count: int) -> tuple[np.ndarray, Packs]:
     scenario = large_search("gpt-1000b", 3072)
     rows = search(scenario).layouts
     return np.ascontiguousarray(np.resize(rows, (count, rows.shape[1]))), packs(scenario, main_batch(scenario))
+
+
+def study_s(trials: int, **where: Any) -> float:
+    """Return the time of a whole study of Llama 3.1 405B: plan, start of workers, trials; `where` as for `run_study`."""
+    found = scenario()
+    found = found.model_copy(update={"monte_carlo": found.monte_carlo.model_copy(update={"trials": trials})})
+    start_s = perf_counter()
+    study = run_study(found, **where)
+    taken_s = perf_counter() - start_s
+    assert len(study) == trials
+    return taken_s
+
+
+def parallel_s(least_s: float, rounds: int, **places: dict[str, Any]) -> dict[str, float]:
+    """Return the least time of a study of `least_s` in one process, here and in places that take turns.
+
+    The least, because what else the machine does only adds; a round in which it is busy says nothing of the program.
+    """
+    trials = round(1.05 * least_s * 1000 / study_s(1000))  # too many rather than too few: of a thousand a part is the start
+    taken: dict[str, list[float]] = {name: [] for name in ("serial", *places)}
+    for _ in range(rounds):
+        for name, where in (("serial", {}), *places.items()):
+            taken[name].append(study_s(trials, **where))
+    return {name: min(found) for name, found in taken.items()}

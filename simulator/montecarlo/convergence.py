@@ -83,7 +83,7 @@ def counts(most: int) -> Iterator[int]:
 def half_width(values: np.ndarray, target: Target) -> float:
     """Return half the width of the 95 % interval over the size of the statistic; infinite while there is no interval yet.
 
-    A quantile has none while its upper or lower rank would lie beyond the trials: P95 needs some 77 of them.
+    A quantile has none while its upper or lower rank would lie beyond the trials: P95 needs 72 of them.
     """
     centre, low, high = estimate_with_interval(values, target.q)
     half = (high - low) / 2.0

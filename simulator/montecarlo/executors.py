@@ -18,7 +18,7 @@ from simulator.montecarlo.chunks import Part, RunChunk
 Make = Callable[[Any], RunChunk]
 Keep = Callable[[range, Part], bool]  # True: enough, the rest need not run
 
-_QUEUED = 3  # chunks handed to each worker ahead
+_QUEUED = 2  # chunks that each worker beside this process has: one that runs, and the next
 _LOSSES = 5  # times in a row that workers may be lost before a chunk comes back
 _START_S = 1.5  # of a process: import, kernels from the cache, plan
 _run: RunChunk | None = None
@@ -59,7 +59,7 @@ def run_chunks(workers: Workers | None, run: RunChunk, chunks: Iterator[range], 
     run : callable
         Runs a chunk in this process.
     chunks : iterator of range
-        Taken one by one, as workers become free.
+        Taken one by one, as workers become free; the first while workers start.
 
     Raises
     ------
@@ -96,7 +96,8 @@ def _one_pool(workers: Workers, run: RunChunk, chunks: Iterator[range], keep: Ke
         while True:
             if opening.done():
                 pool = opening.result()[0]
-                while not lost and len(pending) < _QUEUED * workers.slots() and (chunk := next(chunks, None)) is not None:
+                most = _QUEUED * max(1, workers.slots() - workers.helps)
+                while not lost and len(pending) < most and (chunk := next(chunks, None)) is not None:
                     try:
                         pending[pool.submit(workers.task, chunk)] = chunk
                     except gone:
@@ -167,6 +168,7 @@ def processes(make: Make, scenario: Any, count: int) -> Workers:
             pool.shutdown(wait=True, cancel_futures=True)
             end.close()
 
+        pool.submit(_ready)  # starts them, before there is a chunk
         return pool, close
 
     return Workers(opened, _run_chunk, lambda: count, helps=True)
@@ -187,6 +189,10 @@ def _end_with(leash: Any) -> None:
         os._exit(0)
 
 
+def _ready() -> None:
+    """Do nothing."""
+
+
 def _run_chunk(chunk: range) -> Part:
     assert _run is not None
     return _run(chunk)
@@ -197,7 +203,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def worth(left_s: float, most: int | None = None) -> int:
+def worth(left_s: float) -> int:
     """Return how many processes pay for seconds of work that are left: all cores, once it takes longer than to start one."""
-    most = cores() if most is None else most
-    return most if left_s > 2.0 * _START_S else 1
+    return cores() if left_s > 2.0 * _START_S else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +11,12 @@ import numpy as np
 from kernels import is_compiled
 from simulator.montecarlo.chunks import Columns, Part, RunChunk, cut, joined, measured, missing
 from simulator.montecarlo.convergence import Target, check_targets, counts, parse_target, reached
-from simulator.montecarlo.executors import Make, Workers, processes, run_chunks, worth
+from simulator.montecarlo.executors import Make, Workers, cores, processes, run_chunks, worth
 from simulator.montecarlo.folder import StudyFolder
 from simulator.scenario import QueueScenario, Scenario
 
 Progress = Callable[[Columns, bool], None]
+_MANY = 300  # trials from which workers that were asked for are started before it is known how long a trial takes
 
 
 @dataclass(frozen=True)
@@ -122,18 +123,37 @@ def run_parts(make: Make, scenario: Scenario | QueueScenario, here: RunChunk, *,
 
 def _run_rest(make: Make, scenario: Scenario | QueueScenario, here: RunChunk, found: _Collector, workers: int | None,
               dask: bool | str) -> None:
-    """Run what is missing: the first trials here, to know how long one takes, then all."""
+    """Run what is missing: the first trials here, to know how long one takes, then all; workers may start meanwhile."""
     compiled = isinstance(scenario, QueueScenario) or is_compiled()  # a queue has no kernels
     gaps = missing(found.done(), scenario.monte_carlo.trials)
+    left = sum(len(gap) for gap in gaps)
+    if compiled and left >= _MANY and (dask or (workers or 1) > 1):
+        pool = _pool(make, scenario, workers or cores(), dask)
+        slots = pool.slots if pool is not None else _one
+
+        def chunks() -> Iterator[range]:
+            rest, each_s, enough = measured(here, gaps, found.keep, compiled=compiled)
+            if not enough:
+                yield from cut(rest, each_s, slots)
+
+        run_chunks(pool, here, chunks(), found.keep)
+        return
     gaps, each_s, enough = measured(here, gaps, found.keep, compiled=compiled)
     if enough or not gaps:
         return
     count = workers or worth(each_s * sum(len(gap) for gap in gaps))
-    pool: Workers | None
-    if dask:
-        from simulator.montecarlo.dask_executor import on_dask
+    pool = _pool(make, scenario, count, dask)
+    run_chunks(pool, here, cut(gaps, each_s, pool.slots if pool is not None else _one), found.keep)
 
-        pool = on_dask(make, scenario, address=dask if isinstance(dask, str) else None, count=count)
-    else:
-        pool = processes(make, scenario, count) if count > 1 else None
-    run_chunks(pool, here, cut(gaps, each_s, pool.slots if pool is not None else lambda: 1), found.keep)
+
+def _one() -> int:
+    return 1
+
+
+def _pool(make: Make, scenario: Scenario | QueueScenario, count: int, dask: bool | str) -> Workers | None:
+    """Return the workers that were asked for; None where this process is all."""
+    if not dask:
+        return processes(make, scenario, count) if count > 1 else None
+    from simulator.montecarlo.dask_executor import on_dask
+
+    return on_dask(make, scenario, address=dask if isinstance(dask, str) else None, count=count)
