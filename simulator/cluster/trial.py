@@ -26,6 +26,10 @@ _PATIENCE_S = 30 * 86400.0
 _LOG_ROWS = 50_000
 
 
+class RunDoesNotFinish(UserError):
+    """A run gets nowhere: it was ended far beyond the time that its steps take."""
+
+
 @dataclass
 class TrialResult:
     """One row of results (SI, names with units), and the intervals where they were kept.
@@ -56,8 +60,8 @@ def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, ke
 
     Raises
     ------
-    UserError
-        The run does not finish.
+    RunDoesNotFinish
+        It is far beyond the time that its steps take.
     """
     log_rows = _LOG_ROWS if keep_intervals else 0
     history = _whole_history(plan, stream, log_rows)
@@ -123,8 +127,8 @@ def _give_up(history: History) -> None:
     if paused > waiting:
         why = (f"it was paused {paused:.0%} of the time: give a higher power cap, or events and rules that leave it more; its "
                f"slowest clock takes {plan.powers_w[-1] / 1e3:,.4g} kW of IT power")
-    raise UserError(f"the run does not finish: after {now_s / 86400:,.0f} days, {_PATIENCE:.0f} times what its steps take, "
-                    f"{done:.1%} is done and {why}")
+    raise RunDoesNotFinish(f"the run does not finish: after {now_s / 86400:,.0f} days, {_PATIENCE:.0f} times what its steps "
+                           f"take, {done:.1%} is done and {why}")
 
 
 def _intervals(history: History) -> list[tuple[float, float, str, int, str]]:

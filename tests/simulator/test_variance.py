@@ -109,7 +109,8 @@ NEIGHBOURS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 # Here other failures come, or the same ones find other spares.
 APART: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "failure rate": ({}, {"failures": {**FAILS, "components": [{**FAILS["components"][0], "rate": "5000 per 1000 days"}]}}, "time_s"),
+    "failure rate": ({}, {"failures": {**FAILS, "components": [{**FAILS["components"][0], "rate": "5000 per 1000 days"}]}},
+                     "time_s"),
     "spares that run out": ({"cluster": {"spares": 8}}, {"cluster": {"spares": 7}}, "time_s"),
 }
 
