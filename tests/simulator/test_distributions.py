@@ -17,7 +17,8 @@ from scipy import stats
 from kernels.draws import draw
 from simulator.cluster.laws import Laws
 from simulator.distributions import DISTRIBUTIONS, Distribution, parse_distribution
-from simulator.scenario import load_scenario
+from simulator.errors import UserError
+from simulator.scenario import load_scenario, scenario_from_mapping
 from simulator.units import QuantityError
 
 U = np.linspace(0.0005, 0.9995, 1999)
@@ -269,6 +270,19 @@ def test_a_column_of_a_file_beside_the_scenario(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "resolved.yaml").write_text(yaml.safe_dump(scenario.to_file()))
     (folder / "quotes.csv").unlink()
     assert load_scenario("resolved.yaml").uncertain() == scenario.uncertain()
+
+
+def test_a_power_limit_must_lie_within_its_bounds_wherever_it_is_drawn() -> None:
+    def limit(written: dict[str, Any]) -> Any:
+        data = yaml.safe_load(SCENARIO)
+        data["cluster"]["power_limit"] = written
+        return scenario_from_mapping(data).cluster.power_limit_w
+
+    assert limit({"normal": ["600 W", "50 W"], "truncate": ["500 W", "700 W"]}).support() == (500.0, 700.0)
+    assert limit({"normal": ["600 W", "50 W"]}).central() == 600.0
+    for wrong in ({"normal": ["600 W", "50 W"], "truncate": ["500 W", "701 W"]}, {"beta_pert": ["20 W", "600 W", "700 W"]}):
+        with pytest.raises(UserError, match="at most its TDP, 700 W"):
+            limit(wrong)
 
 
 def test_a_cut_one_of_a_child_replaces_its_parents(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from simulator.errors import UserError
+from simulator.montecarlo import run_study
 from simulator.montecarlo.sampling import Inputs
 from simulator.scenario import Scenario, scenario_from_mapping
 from tests.simulator.runs import BASE
@@ -43,6 +44,13 @@ def test_a_draw_does_not_depend_on_what_was_drawn_before(method: str, antithetic
     assert [one.draw(trial) for trial in range(700)] == [shuffled[trial] for trial in range(700)]
     late = Inputs(scenario)
     assert late.draw(600) == shuffled[600]
+
+
+@pytest.mark.parametrize("method", ["latin-hypercube", "sobol"])
+def test_processes_change_nothing(method: str) -> None:
+    scenario = uncertain(1500, sampling=method, antithetic=True, correlations=[{"between": [PRICE, PUE], "rank": 0.6}])
+    one, other = (run_study(scenario, workers=workers).to_pandas() for workers in (1, 2))
+    assert one.equals(other)
 
 
 @pytest.mark.parametrize("method", METHODS)
