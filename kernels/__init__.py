@@ -11,16 +11,15 @@ __all__ = ["is_compiled"]
 
 
 def is_compiled() -> bool:
-    """Return whether the kernels of a run lie compiled in numba's cache (or need no compiling)."""
+    """Return whether the kernels of a run lie compiled in numba's cache (or need no compiling); those of a search may not."""
     import numba
 
-    from kernels.bulk import price_layouts
     from kernels.run import run_job
     from kernels.step import step_time
 
     if getattr(numba.config, "DISABLE_JIT", False):
         return True
-    functions: list[Any] = [run_job, step_time, price_layouts]
+    functions: list[Any] = [run_job, step_time]
     return all(_has_index(function._cache) for function in functions)
 
 

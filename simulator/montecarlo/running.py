@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +47,7 @@ class _Collector:
         self.targets, self.folder, self.progress = targets, folder, progress
         self.parts: dict[int, tuple[range, Part]] = {}
         self.enough: int | None = None  # trials at which all targets were met
+        self.stop = False  # Ctrl-C was pressed while a chunk ran
         self._whole = 0  # trials without a gap
         self._counts = counts(most)
         self._next: int | None = next(self._counts)
@@ -60,7 +63,29 @@ class _Collector:
             self.progress(part["trials"], new)
         if self.targets:
             self._check()
+        if self.stop and self.enough is None:
+            raise KeyboardInterrupt
         return self.enough is not None
+
+    def uninterrupted(self, run: RunChunk) -> RunChunk:
+        """Return a function that ends its chunk before Ctrl-C stops the study; pressed again, it stops at once.
+
+        Within compiled code an exception out of nowhere may be lost, or end the process with a fault of memory.
+        """
+        def note(*_: object) -> None:
+            self.stop = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        def held(chunk: range) -> Part:
+            if threading.current_thread() is not threading.main_thread():
+                return run(chunk)
+            before = signal.signal(signal.SIGINT, note)
+            try:
+                return run(chunk)
+            finally:
+                signal.signal(signal.SIGINT, before)
+
+        return held
 
     def _check(self) -> None:
         while self._whole in self.parts:
@@ -114,7 +139,7 @@ def run_parts(make: Make, scenario: Scenario | QueueScenario, here: RunChunk, *,
         for chunk, part in folder.parts() if folder is not None else ():
             found.keep(chunk, part, new=False)
         if found.enough is None:
-            _run_rest(make, scenario, here, found, workers, dask)
+            _run_rest(make, scenario, found.uninterrupted(here), found, workers, dask)
     except KeyboardInterrupt:
         interrupted = found.enough is None
     tables = found.tables()

@@ -116,7 +116,13 @@ class Study(Results[Scenario]):
 
 
 def _rows_of(trials: Trials) -> RunChunk:
-    return lambda chunk: {"trials": columns_of([trials.run(trial).row for trial in chunk])}
+    def row(trial: int) -> dict[str, float]:
+        try:
+            return trials.run(trial).row
+        except UserError as error:
+            raise UserError(f"trial {trial}: {error}") from error
+
+    return lambda chunk: {"trials": columns_of([row(trial) for trial in chunk])}
 
 
 def _rows(scenario: Scenario) -> RunChunk:

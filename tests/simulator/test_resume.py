@@ -19,6 +19,7 @@ from simulator.errors import UserError
 from simulator.montecarlo import folder as folders
 from simulator.montecarlo import run_queue_study, run_study
 from simulator.montecarlo.folder import StudyFolder, stopped_scenario
+from simulator.montecarlo.trials import Trials
 from tests.simulator.queues import queue
 from tests.simulator.studies import small, trials_file
 
@@ -102,6 +103,25 @@ def test_ctrl_c_keeps_what_finished_and_says_how_to_go_on(tmp_path, long_study) 
     assert f"clustercost run --resume {out}" in said
     assert "Traceback" not in said
     assert {"chunks", "trials.parquet", "summary.json"} <= {entry.name for entry in out.iterdir()}
+
+
+def test_ctrl_c_within_a_trial_lets_the_chunk_end(tmp_path, monkeypatch) -> None:
+    # Python's own handler would raise within compiled code, where the exception is lost or the process breaks.
+    run, pressed = Trials.run, []
+
+    def pressing(self, trial: int, **how):
+        if trial == 40:
+            pressed.append(trial)
+            os.kill(os.getpid(), signal.SIGINT)
+        return run(self, trial, **how)
+
+    monkeypatch.setattr(Trials, "run", pressing)
+    study = run_study(small(3000), folder=tmp_path / "out")
+    monkeypatch.undo()
+    assert (pressed, study.interrupted) == ([40], True)
+    assert 40 in study.column("trial")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert len(simulator.resume(tmp_path / "out")) == 3000
 
 
 def test_a_stopped_study_goes_on_in_any_number_of_processes(tmp_path) -> None:
