@@ -11,7 +11,8 @@ from simulator.accounting.rates import IT_POWER, Rates
 
 
 def hourly_energy_j(bill: Bill) -> dict[str, np.ndarray]:
-    """Return joules by bin and kind, arrays of shape (n,)."""
+    """Return joules by bin and kind, arrays of shape (n,), of a trial that was run `by_kind`."""
+    assert bill.bins.shape[1] == len(IT_POWER) + 2, "run the trial with by_kind=True"
     found = {name: bill.bins[:, i] for i, name in enumerate(IT_POWER)}
     found["spares"] = bill.spare_node_w * bill.bins[:, -1]
     found["cooling_distribution"] = bill.out[:, COOLING] + bill.out[:, DISTRIBUTION]

@@ -58,6 +58,15 @@ class Rates:
         every = np.ones_like(self.host_w)
         return np.concatenate([self.power_w, [self.host_w, self.network_w * every, self.storage_w * every]])
 
+    def metered_w(self, by_kind: bool) -> np.ndarray:
+        """Return IT power as a meter books it, shape (kinds, states, stretches), W: by kind, or all kinds as one."""
+        return self.it_w if by_kind else self.all_w
+
+    @cached_property
+    def all_w(self) -> np.ndarray:
+        """IT power of the job, all kinds together, shape (1, states, stretches), W."""
+        return self.it_w.sum(axis=0, keepdims=True)
+
 
 def run_rates(scenario: Scenario, estimates: tuple[StepEstimate, ...], peak_flops_per_s: float, checkpoint_bytes: float,
               usual: tuple[StepEstimate, ...] | None = None) -> Rates:

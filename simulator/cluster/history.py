@@ -38,7 +38,8 @@ class History:
     """
 
     def __init__(self, plan: RunPlan, stream: Callable[[str], np.random.Generator], met: Conditions | None = None, *,
-                 log_rows: int = 0) -> None:
+                 log_rows: int = 0, by_kind: bool = False) -> None:
+        self.by_kind = by_kind
         self._closed: list[tuple[RunPlan, np.ndarray]] = []
         self.state = np.zeros(STATE)
         self.done = False
@@ -48,7 +49,7 @@ class History:
         self.luck = Luck(*(stream(purpose) for purpose in PURPOSES))
         self.slow = Slow(np.zeros((_SLOW_AT_ONCE, 4)), np.zeros((_HIDDEN_AT_ONCE, 4)), np.zeros(2, dtype=np.int64),
                          plan.evict_after_s, plan.per_node_s)
-        meter = make_meter(met.grid.edges_s if met and met.grid else NEVER, plan.rates.it_w)
+        meter = make_meter(met.grid.edges_s if met and met.grid else NEVER, plan.rates.metered_w(by_kind))
         self.log = Log(Lines(np.zeros((log_rows, 5)), np.zeros(1, dtype=np.int64)), meter, self._take(plan))
         self.nodes = _nodes(plan)
         count = len(plan.components)
@@ -67,7 +68,7 @@ class History:
         self._order: np.ndarray = NONE
         if self.met is not None:
             self._order_s, self._order = orders(plan, self.met)
-        steps_s, every, power_w = plan.levels
+        steps_s, every, power_w = plan.levels_metered(by_kind=True) if self.by_kind else plan.levels
         spent_s = np.zeros((len(steps_s), *self.seconds.shape))
         return Clock(self._order_s, self._order, steps_s, every, power_w, spent_s, np.zeros(2, dtype=np.int64),
                      np.array([float(self.state[STEP])]))
@@ -85,7 +86,8 @@ class History:
         self.close()
         self._closed += self._levels()
         _, plan = self.growth.pop(0)
-        meter = self.log.meter._replace(power_w=plan.rates.it_w.copy(), before=np.zeros(plan.rates.it_w.shape[1:]))
+        watts = plan.rates.metered_w(self.by_kind)
+        meter = self.log.meter._replace(power_w=watts.copy(), before=np.zeros(watts.shape[1:]))
         first_step = max(float(self.log.clock.first_step[0]), float(self.state[STEP]))
         self.log = self.log._replace(meter=meter, clock=self._take(plan)._replace(first_step=np.array([first_step])))
 

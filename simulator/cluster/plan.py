@@ -103,9 +103,13 @@ class RunPlan:
     @cached_property
     def levels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Step times, intervals and watts of this plan and its slower forms, as `kernels.clock.Clock` takes them."""
+        return self.levels_metered(by_kind=False)
+
+    def levels_metered(self, *, by_kind: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the same, with watts by kind where they are wanted."""
         plans = (self, *self.slower)
         return (np.stack([p.job.step_s for p in plans]), np.stack([p.job.every for p in plans]),
-                np.stack([p.rates.it_w for p in plans]))
+                np.stack([p.rates.metered_w(by_kind) for p in plans]))
 
     @cached_property
     def powers_w(self) -> np.ndarray:

@@ -46,7 +46,8 @@ class TrialResult:
     intervals: list[tuple[float, float, str, int, str]] = field(default_factory=list)
 
 
-def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, keep_intervals: bool = False) -> TrialResult:
+def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, keep_intervals: bool = False,
+              by_kind: bool = False) -> TrialResult:
     """Simulate one history to its end.
 
     Parameters
@@ -57,6 +58,8 @@ def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, ke
         Purpose -> generator of this trial.
     keep_intervals : bool
         Keep the timeline.
+    by_kind : bool
+        Keep joules by hour and kind (`simulator.accounting.hourly`), not by hour alone.
 
     Raises
     ------
@@ -64,10 +67,10 @@ def run_trial(plan: RunPlan, stream: Callable[[str], np.random.Generator], *, ke
         It is far beyond the time that its steps take.
     """
     log_rows = _LOG_ROWS if keep_intervals else 0
-    history = _whole_history(plan, stream, log_rows)
+    history = _whole_history(plan, stream, log_rows, by_kind)
     while keep_intervals and history.log.lines.used[0] == log_rows:  # the log was full: the same trial again, with more room
         log_rows *= 4
-        history = _whole_history(plan, stream, log_rows)
+        history = _whole_history(plan, stream, log_rows, by_kind)
     periods = [(seconds, p.rates) for p, seconds in history.periods()]
     spare_node_s = float(history.nodes.hot_node_s[0])
     bill = _bill(history, periods, spare_node_s)
@@ -91,23 +94,24 @@ def _bill(history: History, periods: list[tuple[np.ndarray, Rates]], spare_node_
     return make_bill(supply, supply.conditions(), np.array([[*it_j, wall_s, spare_node_s]]), spare_node_w)
 
 
-def _whole_history(plan: RunPlan, stream: Callable[[str], np.random.Generator], log_rows: int) -> History:
+def _whole_history(plan: RunPlan, stream: Callable[[str], np.random.Generator], log_rows: int, by_kind: bool) -> History:
     """Return a history that came to its end before its calendar did."""
     until_s = plan.horizon_s
     while True:
         met = None
         if plan.supply.calendar is not None:
             met = conditions(plan, until_s, lambda i: stream(f"curtailment {i}"))
-        history = _history(plan, stream, met, log_rows)
+        history = _history(plan, stream, met, log_rows, by_kind)
         if history.log.meter.marks[BEYOND] == 0.0:
             return history
         until_s *= 1.5  # the same trial again, with a longer calendar
 
 
-def _history(plan: RunPlan, stream: Callable[[str], np.random.Generator], met: Conditions | None, log_rows: int) -> History:
+def _history(plan: RunPlan, stream: Callable[[str], np.random.Generator], met: Conditions | None, log_rows: int,
+             by_kind: bool) -> History:
     """Return a history that came to its end."""
     env = simpy.Environment()
-    history = History(plan, stream, met, log_rows=log_rows)
+    history = History(plan, stream, met, log_rows=log_rows, by_kind=by_kind)
     ideal_s = float(np.diff(plan.job.first_step) @ plan.job.step_s)
     env.run(until=env.process(job(env, history, _PATIENCE * ideal_s + _PATIENCE_S)))
     if not history.done:

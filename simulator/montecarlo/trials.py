@@ -46,11 +46,12 @@ class Trials:
             self._last = values, plan
         return self._last[1]
 
-    def run(self, trial: int, *, keep_intervals: bool = False) -> TrialResult:
+    def run(self, trial: int, *, keep_intervals: bool = False, by_kind: bool = False) -> TrialResult:
         """Run one trial; its row starts with the trial's number and ends with the values drawn."""
-        return self.run_with(self.inputs.draw(trial), trial, keep_intervals=keep_intervals)
+        return self.run_with(self.inputs.draw(trial), trial, keep_intervals=keep_intervals, by_kind=by_kind)
 
-    def run_with(self, values: dict[str, float], trial: int, luck: str = "", *, keep_intervals: bool = False) -> TrialResult:
+    def run_with(self, values: dict[str, float], trial: int, luck: str = "", *, keep_intervals: bool = False,
+                 by_kind: bool = False) -> TrialResult:
         """Run a trial with given values of what is not known.
 
         Parameters
@@ -65,6 +66,6 @@ class Trials:
         def luck_of(purpose: str) -> np.random.Generator:
             return stream(self.scenario.monte_carlo.seed, trial, f"{luck}: {purpose}" if luck else purpose)
 
-        result = run_trial(self.plan(values), luck_of, keep_intervals=keep_intervals)
+        result = run_trial(self.plan(values), luck_of, keep_intervals=keep_intervals, by_kind=by_kind)
         result.row = numbered(trial, result.row, values)
         return result

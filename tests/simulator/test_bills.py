@@ -65,7 +65,7 @@ def scenario(site: str, contract: str, holding: str, **more) -> Scenario:
 def test_hours_categories_and_sources_sum_to_the_totals(site: str, contract: str, holding: str) -> None:
     trials = Trials(scenario(site, contract, holding))
     for trial in range(3):
-        check_sums(trials.run(trial))
+        check_sums(trials.run(trial, by_kind=True))
 
 
 def check_sums(result: TrialResult) -> None:

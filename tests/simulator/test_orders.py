@@ -348,7 +348,7 @@ ALL: dict[str, Any] = {
 def test_with_all_of_it_hours_categories_and_sources_still_sum(seed: int) -> None:
     trials = Trials(scenario(**ALL, monte_carlo={"seed": seed}))
     for trial in range(3):
-        result = trials.run(trial)
+        result = trials.run(trial, by_kind=True)
         check_sums(result)
         row = result.row
         times = sum(value for name, value in row.items() if name.startswith("time_") and name != "time_s")
@@ -395,7 +395,7 @@ def test_a_run_beyond_its_calendar_is_run_again_on_a_longer_one() -> None:
                              carbon={"offsets": {"share": 0.1, "price": "20 USD/tCO2e"}}))
     longer = 0
     for trial in range(6):
-        result = trials.run(trial)
+        result = trials.run(trial, by_kind=True)
         longer += grid_of(result).edges_s[-1] > trials.central.horizon_s
         assert result.row["time_s"] <= grid_of(result).edges_s[-1]
         check_sums(result)
