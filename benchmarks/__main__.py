@@ -18,8 +18,10 @@ from rich.table import Table
 
 from benchmarks.cases import (
     bare_loop,
+    compiled_share,
     events_per_s,
     flat_year,
+    hourly_year,
     large_search,
     many_layouts,
     mean_interruptions,
@@ -96,13 +98,12 @@ def against_bare_loop(name: str, count: int) -> tuple[float, float, int]:
     return rate, bare_rate, failures
 
 
-def calendar_rates_per_s(count: int) -> tuple[float, float]:
-    """Return trials a second of a year priced by the hour, and of the same year at one price."""
-    hourly, flat = Trials(scenario("hourly-year")), Trials(flat_year())
-    for trials in (hourly, flat):
+def calendar_rates_per_s(count: int) -> list[float]:
+    """Return trials a second of a year priced by the hour, with rules beside that, and of the same year at one price."""
+    cases = [Trials(hourly_year(rules=False)), Trials(hourly_year(rules=True)), Trials(flat_year())]
+    for trials in cases:
         trials.run(0)
-    rates = rates_per_s((hourly.run, flat.run), count)
-    return rates[0], rates[1]
+    return rates_per_s(tuple(trials.run for trials in cases), count)
 
 
 def main() -> None:
@@ -120,15 +121,20 @@ def main() -> None:
         table.add_row(f"{name}: trials per second", f"{rate:,.0f}")
         table.add_row(f"bare SimPy loops per second ({failures} x two timeouts)", f"{bare_rate:,.0f}")
         table.add_row("rate over that of the bare loop", f"{rate / bare_rate:.2f}")
-    hourly, flat = calendar_rates_per_s(max(1, count // 4))
-    table.add_row("a year priced by the hour, with rules: trials per second", f"{hourly:,.0f}")
-    table.add_row("the same year at one price: trials per second", f"{flat:,.0f}")
-    table.add_row("hourly over flat", f"{hourly / flat:.2f}")
+    share = compiled_share(Trials(scenario()), count)
+    table.add_row("share of a Llama trial in the compiled stretch", f"{share:.2f}")
+    hourly, ruled, flat = calendar_rates_per_s(max(1, count // 4))
+    table.add_row("a year at one price: trials per second", f"{flat:,.0f}")
+    table.add_row("priced by the hour, over that", f"{hourly / flat:.2f}")
+    table.add_row("priced by the hour, with cap, events and rules, over that", f"{ruled / flat:.2f}")
+    million = Trials(scenario("frontier-2030"))
+    (rate,) = rates_per_s((million.run,), 2)
+    table.add_row("a million accelerators for a year: trials per second", f"{rate:.1f}")
     memory = peak_memory_bytes()
-    small, large = events_per_s(10_000), events_per_s(1_000_000)
-    table.add_row("interruptions per second, 10,000 accelerators", f"{small:,.0f}")
-    table.add_row("interruptions per second, 1,000,000 accelerators", f"{large:,.0f}")
-    table.add_row("rate at 1,000,000 over that at 10,000", f"{large / small:.2f}")
+    rates = {size: events_per_s(size) for size in (1_000, 10_000, 100_000, 1_000_000)}
+    for size, found in rates.items():
+        table.add_row(f"interruptions per second, {size:,} accelerators", f"{found:,.0f}")
+    table.add_row("rate at 1,000,000 over that at 10,000", f"{rates[1_000_000] / rates[10_000]:.2f}")
     table.add_row("layouts per second, one core, 1 T parameters", f"{layouts_per_s():,.0f}")
     seconds, layouts = search_s()
     table.add_row(f"layout search, 175 B on 1,024 ({layouts:,} layouts)", f"{seconds:.3f} s")

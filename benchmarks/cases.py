@@ -14,7 +14,7 @@ import numpy as np
 import simpy
 
 from kernels.progress import Progress, advance
-from simulator.cluster import RunPlan, plan_run, run_trial
+from simulator.cluster import RunPlan, job, plan_run, run_trial
 from simulator.montecarlo import run_study
 from simulator.montecarlo.streams import stream
 from simulator.montecarlo.trials import Trials
@@ -39,6 +39,35 @@ def flat_year() -> Scenario:
     return hourly.model_copy(update={
         "calendar": None, "facility": facility, "policies": (), "carbon": Carbon(),
         "pricing": hourly.pricing.model_copy(update={"electricity": tariff})})
+
+
+def hourly_year(*, rules: bool) -> Scenario:
+    """Return the year priced by the hour, with its cap, events and rules or without them."""
+    hourly = scenario("hourly-year")
+    if rules:
+        return hourly
+    facility = hourly.facility.model_copy(update={"curtailment": (), "power_cap_w": None})
+    return hourly.model_copy(update={"policies": (), "facility": facility})
+
+
+def compiled_share(trials: Trials, count: int) -> float:
+    """Return the share of a trial's time that passes in the compiled stretch, what it takes to call it included."""
+    inside, run_job = [0.0], job.run_job
+
+    def timed(*arguments: Any) -> bool:
+        start_s = perf_counter()
+        done = run_job(*arguments)
+        inside[0] += perf_counter() - start_s
+        return done
+
+    job.run_job = timed  # type: ignore[assignment]
+    try:
+        start_s = perf_counter()
+        for trial in range(count):
+            trials.run(trial)
+        return inside[0] / (perf_counter() - start_s)
+    finally:
+        job.run_job = run_job
 
 
 def mean_interruptions(trials: Trials, count: int = 20) -> int:
