@@ -44,10 +44,13 @@ def run(
 
     Example: clustercost run scenarios/llama3-405b.yaml --trials 200 --out results/llama
     """
+    from simulator.montecarlo.folder import check_new
     from simulator.progress import run_with_progress
 
     scenario, folder = _new_or_stopped(file, trials, seed, until, out, resume)
     _check_views(scenario, timeline, trace, convergence)
+    if resume is None:
+        check_new(folder)
     study = run_with_progress(scenario, workers=workers, dask=scheduler or dask, folder=folder, resume=resume is not None,
                               until=until or ())
     if not len(study):
@@ -73,7 +76,7 @@ def _new_or_stopped(file: Path | None, trials: int | None, seed: int | None, unt
     """Return the scenario to run and its folder; raise UserError where they cannot be had, before the work is done."""
     from simulator.api import with_monte_carlo
     from simulator.montecarlo.convergence import parse_target
-    from simulator.montecarlo.folder import check_new, stopped_scenario
+    from simulator.montecarlo.folder import stopped_scenario
     from simulator.scenario import load_file
 
     if resume is not None:
@@ -87,7 +90,6 @@ def _new_or_stopped(file: Path | None, trials: int | None, seed: int | None, unt
         parse_target(text)
     scenario = with_monte_carlo(load_file(file), trials, seed)
     folder = out or Path("results") / f"{file.stem}-{datetime.now():%Y%m%d-%H%M%S}"
-    check_new(folder)
     return scenario, folder
 
 
