@@ -52,7 +52,12 @@ def bare(function: F) -> F:
     return _compiled(function, _nrt=False)
 
 
-def _compiled(function: F, **options: bool) -> F:
+def inlined(function: F) -> F:
+    """Compile like `bare`, and into each caller: for what is called often with many arrays, which a call would copy."""
+    return _compiled(function, _nrt=False, inline="always")
+
+
+def _compiled(function: F, **options: bool | str) -> F:
     njit: Any = numba.njit  # its published types do not know all options
     before = config.CACHE_DIR
     config.CACHE_DIR = cache_folder()  # read by numba when it decorates; other packages keep theirs

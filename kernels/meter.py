@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels._jit import bare
+from kernels._jit import inlined
 
 # Places in `marks`.
 RUN_S, SPARE_S, SPARE_NODE_S, BEYOND = 0, 1, 2, 3
@@ -39,7 +39,7 @@ def make_meter(edges_s: np.ndarray, power_w: np.ndarray) -> Meter:
     return Meter(edges_s, power_w.copy(), bins, before, room, np.zeros(4), np.zeros(2, dtype=np.int64))
 
 
-@bare
+@inlined
 def record(m: Meter, seconds: np.ndarray, now_s: float, hot_node_s: np.ndarray) -> None:
     """Book what was spent since the last record.
 
@@ -78,7 +78,7 @@ def record(m: Meter, seconds: np.ndarray, now_s: float, hot_node_s: np.ndarray) 
         marks[SPARE_S], marks[SPARE_NODE_S] = hot_node_s[1], hot_node_s[0]
 
 
-@bare
+@inlined
 def _spread(edges_s: np.ndarray, bins: np.ndarray, rates: np.ndarray, marks: np.ndarray, place: int, to_s: float, first: int,
             end: int) -> int:
     """Add rates x time to the bins from the mark on; return the bin it ends in. What lies beyond the last edge is marked."""

@@ -80,7 +80,7 @@ from kernels.nodes import MISSING, Nodes, fill, next_return_s, take_returns, tic
 
 # Bins take the mean of what lies between two records: a metered run pauses so often, and parts of a recovery are told apart
 # where they last longer than this.
-METERED_S, PARTED_S = 86400.0, 1800.0
+METERED_S, PARTED_S = 86400.0, 3600.0
 
 
 class Slow(NamedTuple):
