@@ -52,7 +52,7 @@ def integrate(edges: np.ndarray, values: np.ndarray, from_s: float, to_s: float)
     return total + lost
 
 
-@bare
+@kernel
 def integrate_product(edges: np.ndarray, a: np.ndarray, b: np.ndarray, from_s: float, to_s: float) -> float:
     """Return the integral of the product of two functions on the same edges, such as power and price.
 
@@ -65,14 +65,7 @@ def integrate_product(edges: np.ndarray, a: np.ndarray, b: np.ndarray, from_s: f
     from_s, to_s : float
         Limits, s.
     """
-    total, lost = 0.0, 0.0
-    for i in range(locate(edges, from_s), a.size):
-        if edges[i] >= to_s:
-            break
-        width_s = min(edges[i + 1], to_s) - max(edges[i], from_s)
-        if width_s > 0.0:
-            total, lost = _add(total, lost, a[i] * b[i] * width_s)
-    return total + lost
+    return integrate(edges, a * b, from_s, to_s)
 
 
 @bare

@@ -220,9 +220,6 @@ def _overhead(facility: Facility, rated_w: float) -> Overhead:
         design_w = o.it_capacity_w or rated_w
         return Overhead(o.cooling_fixed * design_w, o.cooling_proportional, o.cooling_per_degree, o.free_cooling_below_degc,
                         o.distribution_fixed * design_w, o.distribution_proportional, o.distribution_quadratic / design_w)
-    pue = facility.effective_pue
-    if pue is None:
-        raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
-    return Overhead(0.0, pue - 1.0, 0.0, math.inf, 0.0, 0.0, 0.0)
+    return Overhead(0.0, facility.needed_pue() - 1.0, 0.0, math.inf, 0.0, 0.0, 0.0)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 QUANTILES = (0.05, 0.5, 0.8, 0.95)
-_Z95 = 1.959963984540054
+Z95 = 1.959963984540054
 
 
 def interval_ranks(n: int, q: float) -> tuple[int, int]:
@@ -45,7 +45,7 @@ def estimate_with_interval(values: np.ndarray, q: float | None) -> tuple[float, 
     if q is not None:
         return float(np.quantile(values, q)), *quantile_interval(values, q, reaching=True)
     mean = float(values.mean())
-    half = _Z95 * float(values.std(ddof=1)) / math.sqrt(values.size) if values.size > 1 else math.inf
+    half = Z95 * float(values.std(ddof=1)) / math.sqrt(values.size) if values.size > 1 else math.inf
     return mean, mean - half, mean + half
 
 
@@ -56,7 +56,7 @@ def describe(values: np.ndarray) -> dict[str, Any]:
         return {}
     error = float(values.std(ddof=1)) / math.sqrt(values.size) if values.size > 1 else 0.0
     mean = float(values.mean())
-    summary: dict[str, Any] = {"mean": mean, "mean_interval": [mean - _Z95 * error, mean + _Z95 * error]}
+    summary: dict[str, Any] = {"mean": mean, "mean_interval": [mean - Z95 * error, mean + Z95 * error]}
     for q in QUANTILES:
         name = f"p{round(100 * q)}"
         summary[name] = float(np.quantile(values, q))
@@ -66,7 +66,7 @@ def describe(values: np.ndarray) -> dict[str, Any]:
 
 def share_with_interval(hits: int, n: int) -> dict[str, float]:
     """Return a probability and its 95 % Wilson interval (Wilson, JASA 22, 1927)."""
-    p, z2 = hits / n, _Z95**2
+    p, z2 = hits / n, Z95**2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    half = Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     return {"probability": p, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}

@@ -17,6 +17,7 @@ import numpy as np
 from simulator.cluster.trial import RunDoesNotFinish
 from simulator.errors import UserError, unknown_name
 from simulator.fields import Distribution
+from simulator.montecarlo.statistics import Z95
 from simulator.montecarlo.streams import stream
 from simulator.montecarlo.trials import Trials
 from simulator.scenario import Scenario
@@ -26,7 +27,6 @@ _ELITE = 0.1  # of pilot runs, those that are highest, show where to go
 _STAGES = 12
 _SEEN = 2.5  # standard errors of a mean, above which an input matters
 _FEW = 30.0  # effective hits, below which the interval is not to be trusted
-_Z95 = 1.959963984540054
 _TOTALS = ("time_s", "accelerator_s", "energy_j", "carbon_kg", "cost_usd")  # beyond any limit where a run does not finish
 _GOALS = {"time_s": "deadline_s", "cost_usd": "budget_usd"}
 
@@ -235,7 +235,7 @@ def weighted_share(weights: np.ndarray, hit: np.ndarray, heaviest: float) -> tup
     variance = float(counted.var()) / n
     if p == 1.0 or variance == 0.0:
         return p, max(0.0, 1.0 - 3.0 / n), 1.0, ess
-    alike, z2 = p * (1.0 - p) / variance, _Z95**2
+    alike, z2 = p * (1.0 - p) / variance, Z95**2
     centre = (p + z2 / (2.0 * alike)) / (1.0 + z2 / alike)
-    half = _Z95 / (1.0 + z2 / alike) * math.sqrt(p * (1.0 - p) / alike + z2 / (4.0 * alike**2))
+    half = Z95 / (1.0 + z2 / alike) * math.sqrt(p * (1.0 - p) / alike + z2 / (4.0 * alike**2))
     return p, max(0.0, centre - half), min(1.0, centre + half), ess

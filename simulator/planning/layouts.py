@@ -109,9 +109,7 @@ def _energies_j(scenario: Scenario, found: Candidates) -> np.ndarray:
     cluster, accelerator = scenario.cluster, scenario.cluster.accelerator
     if not knows_power(accelerator):
         phase_power(accelerator)  # raises, and says which value is missing
-    pue = scenario.facility.effective_pue
-    if pue is None:
-        raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
+    pue = scenario.facility.needed_pue()
     # The rest of a node is affine in the watts of its accelerators.
     always_w = node_power(accelerator, 0.0).total_w / accelerator.accelerators_per_node
     follows = node_power(accelerator, 1.0).total_w / accelerator.accelerators_per_node - always_w

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,7 @@ from simulator.report.energy_profile import daily_profile_figure
 from simulator.report.tables import plain_table
 from simulator.report.waveform import waveform_json, waveform_view
 from simulator.scenario import Scenario
-from simulator.scenario.hourly import series_in
-from simulator.scenario.series import Series
+from simulator.scenario.series import series_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,19 +84,13 @@ def energy_view(report: EnergyReport) -> Group:
     begun = f"from {calendar.start:%d %B %Y}, {calendar.time_zone}" + (" (assumed: no calendar)" if report.assumed_start else "")
     title = f"{report.scenario.name}: {len(rows):,} trials, seed {report.scenario.monte_carlo.seed}, {begun}"
     head = Text(title, style="bold")
-    found = "; ".join(f"{path}: {series.describe()}" for path, series in _series(report.scenario))
+    found = "; ".join(f"{path}: {series.describe()}" for path, series in series_of(report.scenario))
     origin = [Text(f"Over time: {found}", style="dim")] if found else []
     parts: list[RenderableType] = [head, *origin, waveform_view(report.waveform, report.shape, report.ways), Text(""),
                                    _month_table(report), Text(""), _source_table(report)]
     if report.others:
         parts += [Text(""), _other_table(report.others)]
     return Group(*parts)
-
-
-def _series(scenario: Scenario) -> Iterator[tuple[str, Series]]:
-    """Yield the series of a scenario by path: a report says which of them are made up."""
-    for section in ("facility", "pricing", "carbon"):
-        yield from series_in(getattr(scenario, section), section)
 
 
 def _month_table(report: EnergyReport) -> Table:

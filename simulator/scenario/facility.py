@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from simulator.catalog.records import SiteRecord
+from simulator.errors import UserError
 from simulator.fields import (
     Joules,
     KgCo2ePerJoule,
@@ -79,11 +80,28 @@ class Curtailment(Record):
         return self
 
 
-class Facility(Record):
-    """Where it stands."""
+class Place(Record):
+    """A site, and the power usage effectiveness there."""
 
     site: SiteRecord | None = None
     pue: RatioFromOne | None = Field(default=None, description="overrides the site's")
+
+    @property
+    def effective_pue(self) -> float | None:
+        """The place's own power usage effectiveness, else the site's, else None."""
+        return self.pue if self.pue is not None or self.site is None else self.site.pue
+
+    def needed_pue(self) -> float:
+        """Return the power usage effectiveness; raise UserError where none is known."""
+        pue = self.effective_pue
+        if pue is None:
+            raise UserError("facility.pue: the site has no PUE in the catalog; give one, such as pue: 1.1")
+        return pue
+
+
+class Facility(Place):
+    """Where it stands."""
+
     overheads: Overheads | None = Field(default=None, description="cooling and distribution in place of one PUE")
     temperature_degc: Annotated[float | Series, SeriesOrQuantity("temperature", low=-80.0, high=80.0)] = Field(
         default=15.0, description="outdoor; only `overheads` look at it")
@@ -112,4 +130,4 @@ class Facility(Record):
             o = self.overheads
             return 1.0 + (o.cooling_fixed + o.cooling_proportional + o.distribution_fixed + o.distribution_proportional
                           + o.distribution_quadratic)
-        return self.pue if self.pue is not None or self.site is None else self.site.pue
+        return super().effective_pue

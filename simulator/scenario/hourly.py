@@ -1,15 +1,14 @@
-"""What changes with the hour needs a date: rules between `calendar` and the sections that hold series, events and rules."""
+"""What changes with the hour needs a date: rules between `calendar` and what else changes: events, caps, rules.
+
+Series are checked where they are defined (`simulator.scenario.series.check_series`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
-from simulator.fields import file_key
 from simulator.scenario.checks import FieldError
-from simulator.scenario.series import Series
 
 if TYPE_CHECKING:
     from simulator.scenario.models import Scenario
@@ -29,8 +28,6 @@ def check_calendar(scenario: Scenario) -> None:
 
 
 def _hourly(scenario: Scenario) -> Iterator[str]:
-    for section in ("facility", "pricing", "carbon"):
-        yield from (path for path, _ in series_in(getattr(scenario, section), section))
     if scenario.policies:
         yield "policies"
     if scenario.facility.curtailment:
@@ -42,18 +39,3 @@ def _hourly(scenario: Scenario) -> Iterator[str]:
     electricity = scenario.pricing.electricity
     if electricity is not None and electricity.demand_charge_usd_per_w_s != 0.0:
         yield "pricing.electricity.demand_charge"
-
-
-def series_in(record: BaseModel, path: str) -> Iterator[tuple[str, Series]]:
-    """Yield path and series of every series in a record."""
-    for name in type(record).model_fields:
-        value = getattr(record, name)
-        here = f"{path}.{file_key(name)}"
-        if isinstance(value, Series):
-            yield here, value
-        elif isinstance(value, BaseModel):
-            yield from series_in(value, here)
-        elif isinstance(value, tuple):
-            for i, item in enumerate(value):
-                if isinstance(item, BaseModel):
-                    yield from series_in(item, f"{here}.{i}")

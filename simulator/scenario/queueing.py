@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from simulator.catalog.records import FailureProfile, SiteRecord
+from simulator.catalog.records import FailureProfile
 from simulator.errors import unknown_name
 from simulator.fields import (
     Count,
@@ -22,6 +22,7 @@ from simulator.fields import (
     Share,
 )
 from simulator.scenario.checks import FieldError, central
+from simulator.scenario.facility import Place
 from simulator.scenario.models import Cluster
 from simulator.scenario.monte_carlo import MonteCarlo, check_correlations
 from simulator.scenario.pricing import Rental
@@ -139,18 +140,6 @@ class RentOnly(Record):
             if term_s != 0.0:
                 raise FieldError(f"rental.{path}term", "found a term; allowed for jobs: none, as a cluster of jobs has no end")
         return self
-
-
-class Place(Record):
-    """Where the cluster stands."""
-
-    site: SiteRecord | None = None
-    pue: RatioFromOne | None = Field(default=None, description="overrides the site's")
-
-    @property
-    def effective_pue(self) -> float | None:
-        """The facility's own power usage effectiveness, else the site's, else None."""
-        return self.pue if self.pue is not None or self.site is None else self.site.pue
 
 
 class QueueScenario(Record):
