@@ -22,7 +22,7 @@ from simulator.errors import UserError
 
 _HITS = tuple(f"interruptions_{kind.replace('-', '_')}" for kind in KINDS)
 _PATIENCE = 20.0
-_PATIENCE_S = 30 * 86400.0
+_PATIENCE_S = 365 * 86400.0  # a short run may wait long for one repair, whose times have a long tail
 _LOG_ROWS = 50_000
 
 

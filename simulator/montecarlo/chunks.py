@@ -19,7 +19,7 @@ SECONDS = 1.0  # of work in a chunk: far above the cost of handing one over, far
 MEASURE_S = 0.2  # of trials that are run first, to know how long one takes
 _SLOW_S = 2.0  # of a first trial, above which it is the trial that is slow, not the start
 _LEAST_S = 0.05
-_AHEAD = 3  # chunks that remain for each worker at any time, so that all end at about the same time
+_AHEAD = 6  # chunks that remain for each worker at any time, so that all end at about the same time
 _MANY = 64  # workers; above, chunks are longer, so that those that come back a second do not grow
 
 

@@ -18,7 +18,7 @@ from simulator.montecarlo.chunks import Part, RunChunk
 Make = Callable[[Any], RunChunk]
 Keep = Callable[[range, Part], bool]  # True: enough, the rest need not run
 
-_QUEUED = 2  # chunks that each worker beside this process has: one that runs, and the next
+_QUEUED = 3  # chunks that each worker beside this process has: this one hands out more only between chunks of its own
 _LOSSES = 5  # times in a row that workers may be lost before a chunk comes back
 _START_S = 1.5  # of a process: import, kernels from the cache, plan
 _run: RunChunk | None = None
