@@ -29,9 +29,11 @@ def columns_of(rows: Sequence[dict[str, Any]]) -> Columns:
 
 
 def joined(tables: Sequence[Columns]) -> Columns:
-    """Return tables of the same columns, one below the other."""
+    """Return tables one below the other; NaN where one has not a column of another."""
     tables = [table for table in tables if table]
-    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]} if tables else {}
+    names = dict.fromkeys(name for table in tables for name in table)
+    return {name: np.concatenate([table[name] if name in table else np.full(len(next(iter(table.values()))), np.nan)
+                                  for table in tables]) for name in names}
 
 
 def missing(done: Iterable[range], count: int) -> list[range]:

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,10 +15,18 @@ from simulator.montecarlo.chunks import Columns, Part, RunChunk, cut, joined, me
 from simulator.montecarlo.convergence import Target, check_targets, counts, parse_target, reached
 from simulator.montecarlo.executors import Make, Workers, cores, processes, run_chunks, worth
 from simulator.montecarlo.folder import StudyFolder
-from simulator.scenario import QueueScenario, Scenario
+from simulator.scenario import MonteCarlo, QueueScenario
 
 Progress = Callable[[Columns, bool], None]
 _MANY = 300  # trials from which workers that were asked for are started before it is known how long a trial takes
+
+
+class HasTrials(Protocol):
+    """What is run: a scenario, a jobs file, or several scenarios (`Points`)."""
+
+    @property
+    def monte_carlo(self) -> MonteCarlo:
+        """How many trials, from which seed."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ class _Collector:
                 for name, table in tables.items()}
 
 
-def run_parts(make: Make, scenario: Scenario | QueueScenario, here: RunChunk, *, workers: int | None = 1,
+def run_parts(make: Make, scenario: HasTrials, here: RunChunk, *, workers: int | None = 1,
               dask: bool | str = False, folder: StudyFolder | None = None, until: Sequence[str] = (),
               progress: Progress | None = None) -> Outcome:
     """Run the trials of a study that are not in its folder yet; parameters as for `run_study`.
@@ -124,7 +132,7 @@ def run_parts(make: Make, scenario: Scenario | QueueScenario, here: RunChunk, *,
     Parameters
     ----------
     make : callable
-        Scenario -> function that runs a chunk, found by other processes.
+        `scenario` -> function that runs a chunk, found by other processes.
     here : callable
         What `make` would return, at hand in this process.
     """
@@ -146,7 +154,7 @@ def run_parts(make: Make, scenario: Scenario | QueueScenario, here: RunChunk, *,
     return Outcome(tables, interrupted, reached(tables["trials"], targets) if targets and found.parts else [])
 
 
-def _run_rest(make: Make, scenario: Scenario | QueueScenario, here: RunChunk, found: _Collector, workers: int | None,
+def _run_rest(make: Make, scenario: HasTrials, here: RunChunk, found: _Collector, workers: int | None,
               dask: bool | str) -> None:
     """Run what is missing: the first trials here, to know how long one takes, then all; workers may start meanwhile."""
     compiled = isinstance(scenario, QueueScenario) or is_compiled()  # a queue has no kernels
@@ -175,7 +183,7 @@ def _one() -> int:
     return 1
 
 
-def _pool(make: Make, scenario: Scenario | QueueScenario, count: int, dask: bool | str) -> Workers | None:
+def _pool(make: Make, scenario: HasTrials, count: int, dask: bool | str) -> Workers | None:
     """Return the workers that were asked for; None where this process is all."""
     if not dask:
         return processes(make, scenario, count) if count > 1 else None

@@ -83,6 +83,16 @@ def queue_from_mapping(mapping: Mapping[str, Any], where: str = "inline") -> Que
     return _validate(_document(mapping, where), where, QueueScenario)
 
 
+def scenario_over(base: Mapping[str, Any], overlay: Mapping[str, Any], where: str) -> Scenario:
+    """Return the validated scenario of a mapping in file form with another laid over it, as a file that extends it would.
+
+    `where` is the place that messages name. Raises UserError as `load_scenario` does.
+    """
+    plain = _plain(overlay)
+    whole = merge(Document(dict(base), {(): Mark(where, 0, 0, ())}), Document(plain, _label(plain, where)))
+    return _validate(whole, where, Scenario)
+
+
 def scenario_from_mapping(mapping: Mapping[str, Any], where: str = "inline") -> Scenario:
     """Return the validated scenario of a mapping in file form; `where` names its origin in messages.
 
