@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from simulator.fields import Distribution, Record, map_distributions
-from simulator.montecarlo.streams import stream
+from simulator.montecarlo.streams import Streams, stream
 from simulator.scenario import QueueScenario, Scenario
 from simulator.scenario.monte_carlo import correlated, normal_correlations, uncertain
 
@@ -41,6 +41,7 @@ class Inputs:
         self._together = [self.paths.index(path) for path in together]
         self._mix = np.linalg.cholesky(normal_correlations(self._how, together)) if together else np.empty((0, 0))
         self._sobol: _Sobol | None = None
+        self._streams = Streams()
 
     def point(self, trial: int) -> np.ndarray:
         """Return the independent uniform numbers of a trial, shape (paths,), in the order of `paths`."""
@@ -55,7 +56,7 @@ class Inputs:
             if self._sobol is None:
                 self._sobol = _Sobol(len(self.paths), seed)
             return self._sobol.point(number)
-        u = np.array([stream(seed, number, path).random() for path in self.paths])
+        u = np.array([self._streams(seed, number, path).random() for path in self.paths])
         if self._how.sampling == "random":
             return u
         strata = -(-self._how.trials // 2) if self._how.antithetic else self._how.trials

@@ -8,7 +8,7 @@ from simulator.cluster import RunPlan, TrialResult, plan_run, reprice, run_trial
 from simulator.montecarlo.intervals import best_interval_s, with_interval
 from simulator.montecarlo.results import numbered
 from simulator.montecarlo.sampling import Inputs
-from simulator.montecarlo.streams import stream
+from simulator.montecarlo.streams import Streams
 from simulator.scenario import Scenario
 
 # Parts of a scenario that step estimates depend on; what is drawn elsewhere leaves them valid.
@@ -33,6 +33,7 @@ class Trials:
         self._parts = frozenset(path.split(".")[0] for path in self.uncertain)
         self._steps_change = bool(self._parts & set(_STEP_PARTS))
         self._prices_only = self._parts <= set(_PRICE_PARTS)
+        self._streams = Streams()
         self._last: tuple[dict[str, float], RunPlan] | None = None
 
     def plan(self, values: dict[str, float]) -> RunPlan:
@@ -64,7 +65,7 @@ class Trials:
             In place of the trial's own luck, another of this name.
         """
         def luck_of(purpose: str) -> np.random.Generator:
-            return stream(self.scenario.monte_carlo.seed, trial, f"{luck}: {purpose}" if luck else purpose)
+            return self._streams(self.scenario.monte_carlo.seed, trial, purpose, luck)
 
         result = run_trial(self.plan(values), luck_of, keep_intervals=keep_intervals, by_kind=by_kind)
         result.row = numbered(trial, result.row, values)
