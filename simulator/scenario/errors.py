@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any
 
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from simulator import catalog
 from simulator.errors import UserError, nearest, unknown_name
 from simulator.fields import Quantity, Record, file_key
 from simulator.scenario.models import CATALOG, Scenario
+from simulator.scenario.paths import RAW_KEYS, field_at, keys_at
 from simulator.scenario.reading import Mark, Path, dotted, place
 from simulator.units import KINDS, shorten
 
 _MOST = 10
-# Keys that a file may use beside those of the models, by path.
-_RAW_KEYS: dict[Path, tuple[str, ...]] = {
-    (): ("extends", "recovery"),
-    ("training",): ("batch", "sequence"),
-    **{path: ("preset",) for path in CATALOG},
-}
 _KIND = {"models": "model", "accelerators": "accelerator", "fabrics": "fabric", "failures": "failure profile",
          "sites": "site", "pricing": "pricing preset"}
 _LACKING_CONTAINER = {"model_type", "model_attributes_type", "dict_type", "tuple_type", "list_type"}
@@ -116,7 +110,7 @@ def _unknown_key(path: Path, found: Any, root: type[Record]) -> tuple[Path, str]
         if isinstance(found, str):
             return path, _unknown_catalog_name(parent, found)
         return path, f"found {shorten(found)}; allowed: a name of `clustercost catalog {CATALOG[parent]}`"
-    allowed = (*_keys(parent, root), *_RAW_KEYS.get(parent, ()))
+    allowed = (*keys_at(parent, root), *RAW_KEYS.get(parent, ()))
     bare = file_key(str(key))
     if bare != key and bare in allowed:
         return path, f"unknown key {key!r}; did you mean {bare!r}?"
@@ -133,7 +127,7 @@ def _unknown_catalog_name(path: Path, found: str) -> str:
 def _container(path: Path, detail: ErrorDetails, root: type[Record]) -> str:
     if detail["type"] in ("tuple_type", "list_type"):
         return "a list"
-    names = _keys(path, root)
+    names = keys_at(path, root)
     text = f"a mapping of {', '.join(names[:8])}" + (", ..." if len(names) > 8 else "") if names else "a mapping"
     if detail["loc"] and detail["loc"][-1] == "<mapping>":
         return f"auto, or {text}"
@@ -144,54 +138,8 @@ def _example(path: Path, root: type[Record]) -> str:
     """Return a hint for a missing key: an example of its quantity, or where to find names."""
     if path in CATALOG:
         return f"; allowed: a name of `clustercost catalog {CATALOG[path]}`, or a mapping"
-    field = _field(path, root)
+    field = field_at(path, root)
     for extra in field.metadata if field else ():
         if isinstance(extra, Quantity):
             return f"; allowed: a quantity such as {KINDS[extra.kind][1]!r}"
     return ""
-
-
-def _field(path: Path, root: type[Record]) -> FieldInfo | None:
-    for record in _records(path[:-1], root):
-        for name, field in record.model_fields.items():
-            if file_key(name) == path[-1]:
-                return field
-    return None
-
-
-def _keys(path: Path, root: type[Record]) -> tuple[str, ...]:
-    """Return the keys that a file may have at a path."""
-    return tuple(file_key(name) for record in _records(path, root) for name in record.model_fields)
-
-
-def _records(path: Path, root: type[Record]) -> list[type[Record]]:
-    """Return the record types that may stand at a path of a scenario."""
-    annotations: list[Any] = [root]
-    for step in path:
-        annotations = [inner for outer in annotations for option in _options(outer) for inner in _step(option, step)]
-    return [option for outer in annotations for option in _options(outer) if _is_record(option)]
-
-
-def _options(annotation: Any) -> Iterator[Any]:
-    """Yield what an annotation allows: without Annotated, the members of a union."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        yield from _options(get_args(annotation)[0])
-    elif origin in (tuple, dict, Literal) or not get_args(annotation):
-        yield annotation
-    else:
-        for option in get_args(annotation):
-            yield from _options(option)
-
-
-def _step(option: Any, step: str | int) -> Iterator[Any]:
-    if _is_record(option):
-        yield from (field.annotation for name, field in option.model_fields.items() if file_key(name) == step)
-    elif get_origin(option) is tuple:
-        yield get_args(option)[0]
-    elif get_origin(option) is dict:
-        yield get_args(option)[1]
-
-
-def _is_record(option: Any) -> bool:
-    return isinstance(option, type) and issubclass(option, Record)
