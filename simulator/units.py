@@ -38,6 +38,9 @@ KINDS: dict[str, tuple[str, str]] = {
     "ratio": ("", "1.1"),
     "temperature": ("degC", "18 degC"),  # the one unit that is not SI: nobody states the weather in kelvins
     "rate": ("1/s", "3.8 per 1000 days"),
+    "flop": ("FLOP", "3.8e25 FLOP"),
+    "flop_rate_per_money": ("FLOP/s/USD", "33 GFLOP/s/USD"),
+    "flop_rate_per_power": ("FLOP/s/W", "1.4 TFLOP/s/W"),
 }
 
 _PREFIX = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}

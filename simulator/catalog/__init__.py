@@ -1,4 +1,4 @@
-"""The catalog: models, accelerators, generations, fabrics, sites, failure profiles and pricing, with sources.
+"""The catalog: models, accelerators, generations, fabrics, sites, failure profiles, pricing and growth laws, with sources.
 
 One YAML file a kind in `data/`; a file is read when its kind is first asked for, and only the record asked
 for is validated. Top-level keys that begin with an underscore are shared parts (YAML anchors), not records.
@@ -10,6 +10,7 @@ import copy
 from functools import cache
 from typing import Any, Literal, overload
 
+from simulator.catalog.growth import GrowthLaw
 from simulator.catalog.pricing import PricingRecord
 from simulator.catalog.records import (
     AcceleratorRecord,
@@ -32,6 +33,7 @@ KINDS: dict[str, type[Sourced]] = {
     "sites": SiteRecord,
     "failures": FailureProfile,
     "pricing": PricingRecord,
+    "growth": GrowthLaw,
 }
 
 
@@ -59,6 +61,8 @@ def load(kind: Literal["sites"], name: str) -> SiteRecord: ...
 def load(kind: Literal["failures"], name: str) -> FailureProfile: ...
 @overload
 def load(kind: Literal["pricing"], name: str) -> PricingRecord: ...
+@overload
+def load(kind: Literal["growth"], name: str) -> GrowthLaw: ...
 @overload
 def load(kind: str, name: str) -> Sourced: ...
 def load(kind: str, name: str) -> Sourced:
