@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Literal, overload
 
 from simulator.catalog.growth import GrowthLaw
+from simulator.catalog.laws import ScalingLaw
 from simulator.catalog.pricing import PricingRecord
 from simulator.catalog.records import (
     AcceleratorRecord,
@@ -33,6 +34,7 @@ KINDS: dict[str, type[Sourced]] = {
     "sites": SiteRecord,
     "failures": FailureProfile,
     "pricing": PricingRecord,
+    "laws": ScalingLaw,
     "growth": GrowthLaw,
 }
 
@@ -63,6 +65,8 @@ def load(kind: Literal["failures"], name: str) -> FailureProfile: ...
 def load(kind: Literal["pricing"], name: str) -> PricingRecord: ...
 @overload
 def load(kind: Literal["growth"], name: str) -> GrowthLaw: ...
+@overload
+def load(kind: Literal["laws"], name: str) -> ScalingLaw: ...
 @overload
 def load(kind: str, name: str) -> Sourced: ...
 def load(kind: str, name: str) -> Sourced:
