@@ -38,6 +38,7 @@ from simulator.scenario.facility import Facility
 from simulator.scenario.hourly import check_calendar
 from simulator.scenario.monte_carlo import MonteCarlo, check_correlations, uncertain
 from simulator.scenario.operations import Copies, Elasticity, Growth, Maintenance, SlowNodes
+from simulator.scenario.planning import Planning
 from simulator.scenario.policies import Policy
 from simulator.scenario.pricing import Pricing, Rental
 from simulator.scenario.training import Training
@@ -57,6 +58,7 @@ DEFAULTS: dict[tuple[str | int, ...], str] = {
 }
 
 IntervalName = Literal["auto", "young", "daly", "simulated"]
+Chance = Annotated[float, Quantity("ratio", high=0.9999, above=True)]
 INTERVAL_NAMES: tuple[IntervalName, ...] = ("auto", "young", "daly", "simulated")
 
 
@@ -121,6 +123,9 @@ class Goals(Record):
 
     deadline_s: PositiveSeconds | None = None
     budget_usd: Usd | None = None
+    deadline_chance: Chance | None = Field(default=None, description="share of runs that `plan` wants to end by then; absent: 0.9")
+    budget_chance: Chance | None = Field(default=None, description="share of runs that `plan` wants to cost no more; absent: 0.8")
+    peak_power_w: Watts | None = Field(default=None, description="of the whole facility, at most, where `plan` chooses")
 
 
 class Scenario(Record):
@@ -140,6 +145,7 @@ class Scenario(Record):
     carbon: Carbon = Carbon()
     policies: tuple[Policy, ...] = Field(default=(), description="what the operator does by the hour")
     goals: Goals = Goals()
+    plan: Planning | None = Field(default=None, description="what `clustercost plan` searches; a run takes no notice of it")
     monte_carlo: MonteCarlo = MonteCarlo()
 
     @model_validator(mode="after")
