@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,9 @@ from pydantic import ValidationError
 
 from simulator import catalog
 from simulator.errors import UserError
-from simulator.montecarlo.trials import Trials
+from simulator.montecarlo.chunks import Columns
+from simulator.montecarlo.points import points_of, run_points
+from simulator.planning.paired import paired_difference
 from simulator.scenario import Scenario
 from simulator.scenario.calendar import Calendar, read_time
 from simulator.units import QuantityError
@@ -21,21 +24,20 @@ COLUMNS = ("time_s", "cost_usd", "energy_j", "carbon_operational_kg", "carbon_ma
 
 @dataclass(frozen=True)
 class Alternative:
-    """A run under other conditions; `rows` are its trials, with the same luck as all others'."""
+    """A run under other conditions; `columns` are the results of its trials, with the same luck as all others'."""
 
     label: str
     scenario: Scenario
-    rows: list[dict[str, float]]
+    columns: Columns
 
     def median(self, column: str) -> float:
         """Return the P50 of a result."""
-        return float(np.median([row[column] for row in self.rows]))
+        return float(np.median(self.columns[column]))
 
     def difference(self, column: str, other: Alternative) -> tuple[float, float]:
         """Return mean and half of the 95 % interval of the difference to another, trial by trial."""
-        change = np.array([a[column] - b[column] for a, b in zip(self.rows, other.rows, strict=True)])
-        half = 1.96 * float(change.std(ddof=1)) / np.sqrt(change.size) if change.size > 1 else np.nan
-        return float(change.mean()), float(half)
+        found = paired_difference(self.columns[column], other.columns[column])
+        return found.mean, found.half if math.isfinite(found.half) else math.nan
 
 
 def with_calendar(scenario: Scenario) -> Scenario:
@@ -87,11 +89,11 @@ def alternatives(scenario: Scenario, sites: Sequence[str], starts: Sequence[str]
 
 def run_alternatives(scenarios: Sequence[tuple[str, Scenario]], trials: int) -> list[Alternative]:
     """Run the same trials of each; raise UserError, with its label, for one that does not finish."""
-    found = []
-    for label, scenario in scenarios:
-        try:
-            runs = Trials(scenario)
-            found.append(Alternative(label, scenario, [runs.run(trial).row for trial in range(trials)]))
-        except UserError as error:
-            raise UserError(f"{label}: {error}") from None
-    return found
+    try:
+        found = run_points(points_of([scenario for _, scenario in scenarios], trials))
+    except UserError as error:  # none runs, so the first does not
+        raise UserError(f"{scenarios[0][0]}: {error}") from None
+    for point, problem in found.problems.items():
+        raise UserError(f"{scenarios[point][0]}: {problem}")
+    return [Alternative(label, scenario, {name: values[point] for name, values in found.columns.items()})
+            for point, (label, scenario) in enumerate(scenarios)]
