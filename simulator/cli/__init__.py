@@ -9,6 +9,7 @@ import simulator.cli.look
 import simulator.cli.plan
 import simulator.cli.uncertainty
 import simulator.cli.sensitivity
+import simulator.cli.forecast
 import simulator.cli.validate
 import simulator.cli.files
 from simulator.cli.app import app

@@ -1,7 +1,7 @@
 """What a frontier training run takes in a year to come: FLOP, accelerators, power, energy, carbon and dollars, from growth laws.
 
-Equations and sources: docs/model.md, section "Growth". The laws know no limit of power, chips, data or money: a forecast says what
-follows if they hold, and the backtest (`planning.backtest`) how well they have.
+Equations and sources: docs/model.md, section "Growth". The laws know no limit of power, chips, data or money: a forecast says
+what follows if they hold, and the backtest (`planning.backtest`) how well they have.
 """
 
 from __future__ import annotations
@@ -42,9 +42,18 @@ class Forecast(NamedTuple):
     """All years, and what they rest on."""
 
     origin: int
-    knowledge: Knowledge
     trends: Trends
     years: list[YearForecast]
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What it rests on."""
+        return self.trends.knowledge
+
+    @property
+    def trials(self) -> int:
+        """Draws of the laws."""
+        return self.trends.trials
 
 
 def forecast(origin: int = LAST, until: int = 2030, *, trials: int = 10_000, seed: int = 1,
@@ -67,8 +76,7 @@ def forecast(origin: int = LAST, until: int = 2030, *, trials: int = 10_000, see
         Years that are not allowed; too few runs known.
     """
     check_years(origin, until)
-    knowledge = known_before(origin + 1.0, own, runs)
-    trends = Trends(knowledge, trials, seed)
+    trends = Trends(known_before(origin + 1.0, own, runs), trials, seed)
     first_flop = trends.value("compute", origin + 0.5)
     years = []
     for year in range(origin, until + 1):
@@ -77,7 +85,7 @@ def forecast(origin: int = LAST, until: int = 2030, *, trials: int = 10_000, see
         same_s = trends.value("duration", origin + 0.5)
         same = run_at(trends, at, same_flop, same_s)
         years.append(YearForecast(year, run_at(trends, at), {"flop": same_flop, "cost_usd": same["cost_usd"]}))
-    return Forecast(origin, knowledge, trends, years)
+    return Forecast(origin, trends, years)
 
 
 def check_years(origin: int, until: int) -> None:
@@ -88,7 +96,8 @@ def check_years(origin: int, until: int) -> None:
         raise UserError(f"--until: found {until}; allowed: {origin + 1} to {FARTHEST}")
 
 
-def run_at(trends: Trends, at: float, flop: np.ndarray | None = None, duration_s: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def run_at(trends: Trends, at: float, flop: np.ndarray | None = None,
+           duration_s: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Return what a run published at a moment takes, by name of `RESULTS`, shape (trials,).
 
     Parameters
@@ -129,10 +138,10 @@ def cluster_over_accelerators() -> float:
 
 
 def year_below(trends: Trends, run: FrontierRun, budget_usd: float) -> np.ndarray:
-    """Return when the capability of a run costs less than a budget: decimal years, shape (trials,), infinite where not in 40 years.
+    """Return when the capability of a run costs less than a budget: decimal years, shape (trials,), infinite beyond 40 years.
 
-    The FLOP for it fall by `algorithms` from the run's own, on its publication, on; hardware by its trends. Whole quarters, from
-    the moment of knowledge or the run's publication, whichever is later.
+    The FLOP for it fall with `algorithms` from the run's own at its publication; what a FLOP costs follows the trends. In
+    quarters, from the moment of knowledge or the run's publication, whichever is later.
     """
     first = max(trends.knowledge.before, run.year)
     found = np.full(trends.trials, np.inf)

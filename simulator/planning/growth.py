@@ -1,8 +1,8 @@
 """Growth laws as a forecast from a year may know them, and their values in later years, a draw a trial.
 
-A law without a reference has its level from what was known: with growth g, the level is the mean of ln(value) - ln(g) x (year - y0)
-over the anchors, and a value of a later year scatters about the trend as the anchors do (Student's t with n - 1 degrees of freedom
-and the factor sqrt(1 + 1/n): the predictive distribution of a normal sample). Equations: docs/model.md, section "Growth".
+A law without a reference has its level from what was known: with growth g, it is the mean of ln(value) - ln(g) x (year - y0) over
+the anchors, and a value of a later year scatters about the trend as the anchors do: Student's t with n - 1 degrees of freedom and
+the factor sqrt(1 + 1/n), the predictive distribution of a normal sample. Equations: docs/model.md, section "Growth".
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def read_laws(file: str) -> dict[str, GrowthLaw]:
     return laws
 
 
-def known_before(before: float, own: Mapping[str, GrowthLaw] | None = None, runs: Sequence[FrontierRun] | None = None) -> Knowledge:
+def known_before(before: float, own: Mapping[str, GrowthLaw] | None = None,
+                 runs: Sequence[FrontierRun] | None = None) -> Knowledge:
     """Return what is known before a moment: the latest laws, published runs, accelerators on sale.
 
     Parameters
@@ -158,7 +159,7 @@ class Trends:
         return self._value(quantity, "growth", self.knowledge.laws[quantity].growth)
 
     def value(self, quantity: str, year: float | np.ndarray) -> np.ndarray:
-        """Return the value in a decimal year, SI, shape (trials,); of a law without level, relative to the moment of knowledge."""
+        """Return the value in a decimal year, SI, shape (trials,); without any level, over that at the moment of knowledge."""
         law = self.knowledge.laws[quantity]
         rate = np.log(self.growth(quantity))
         if law.reference is not None:
@@ -179,8 +180,9 @@ class Trends:
         anchors = self.knowledge.anchors[quantity]
         n = anchors.years.size
         if n < LEAST_ANCHORS:
-            raise UserError(f"forecast: {quantity} is known of {n} {QUANTITIES[quantity].level} before {self.knowledge.before:.1f}; "
-                            f"allowed: a later year, or a law with a reference (at least {LEAST_ANCHORS} are needed)")
+            raise UserError(f"forecast: {quantity} is known of {n} {QUANTITIES[quantity].level} before "
+                            f"{self.knowledge.before:.1f}, and {LEAST_ANCHORS} are needed; allowed: a later year, or a law "
+                            "with a reference")
         residuals = np.log(anchors.values) - rate[:, None] * (anchors.years - self.knowledge.before)
         scatter = residuals.std(axis=1, ddof=1) * math.sqrt(1.0 + 1.0 / n)
         return residuals.mean(axis=1) + scatter * stdtrit(n - 1, self._uniform(quantity, "scatter"))
