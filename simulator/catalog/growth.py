@@ -52,6 +52,7 @@ QUANTITIES: dict[str, Grows] = {
     "carbon": Grows("carbon_per_energy"),
     "rent": Grows("ratio"),
 }
+_MOST_GROWTH = 100.0  # a year
 
 
 class GrowthLaw(Sourced):
@@ -86,7 +87,7 @@ class GrowthLaw(Sourced):
     @classmethod
     def _factor(cls, value: Any, info: ValidationInfo) -> Any:
         least = QUANTITIES[info.data["quantity"]].least_growth if "quantity" in info.data else 0.0
-        return Quantity("ratio", least, above=True).read(value)
+        return Quantity("ratio", least, _MOST_GROWTH, above=True).read(value)
 
     @field_validator("reference", mode="plain")
     @classmethod
@@ -96,7 +97,7 @@ class GrowthLaw(Sourced):
         grows = QUANTITIES[info.data["quantity"]]
         if not grows.kind:
             raise ValueError(f"found {shorten(value)}; allowed: none, {info.data['quantity']} have growth alone")
-        return Quantity(grows.kind, grows.low, grows.high, above=True).read(value)
+        return Quantity(grows.kind, grows.low, grows.high, above=grows.low == 0.0).read(value)
 
     @field_serializer("growth", "reference")
     def _written(self, value: Any, info: Any) -> Any:

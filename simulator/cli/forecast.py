@@ -49,6 +49,8 @@ def forecast(
         budget_usd = None if budget is None else parse_quantity(budget, "money")
     except QuantityError as error:
         raise UserError(f"--budget: {error}") from None
+    if budget_usd is not None and budget_usd <= 0.0:
+        raise UserError(f"--budget: found {budget!r}; allowed: more than 0 USD")
     found = planned.forecast(start, until, trials=trials, seed=seed, own=own)
     affordable = None
     if budget_usd is not None:
@@ -61,6 +63,7 @@ def forecast(
     else:
         from rich.console import Console
 
-        Console().print(forecast_view(found, predictions, rows=backtest, origin_given=origin is not None, affordable=affordable))
+        Console(width=None if sys.stdout.isatty() else 170).print(
+            forecast_view(found, predictions, rows=backtest, origin_given=origin is not None, affordable=affordable))
     if plot is not None:
         print(f"Picture: {plot}", file=sys.stderr)

@@ -226,7 +226,7 @@ def test_a_class_of_run_gets_cheap_when_cost_crosses_the_budget(fixed: dict[str,
 @pytest.mark.parametrize(("text", "words"), [
     ("x: {quantity: compte, published: 2024}", ["laws.yaml:1", "compte", "did you mean 'compute'"]),
     ("x: {quantity: compute, published: 2024, growht: 3}", ["laws.yaml:1", "growht", "did you mean 'growth'"]),
-    ("x: {quantity: compute, published: 2024, growth: -3}", ["growth", "found -3", "more than 0"]),
+    ("x: {quantity: compute, published: 2024, growth: -3}", ["growth", "found -3", "more than 0 and at most 100"]),
     ("x: {quantity: price_performance, published: 2024, growth: 0.9}", ["growth", "found 0.9", "more than 1"]),
     ("x: {quantity: compute, published: 1800}", ["published", "1800", "1950 to 2100"]),
     ("x: {quantity: compute}", ["missing key 'published'"]),
@@ -283,7 +283,8 @@ def test_command_prints_tables_json_and_a_picture(tmp_path: Path, fixed: dict[st
 
 
 @pytest.mark.parametrize(("arguments", "word"), [
-    (["--from", "1999"], "allowed: 2020 to 2025"), (["--budget", "cheap"], "--budget"), (["--law", "none.yaml"], "no such file"),
+    (["--from", "1999"], "allowed: 2020 to 2025"), (["--budget", "cheap"], "--budget"),
+    (["--budget", "-5 USD"], "more than 0 USD"), (["--law", "none.yaml"], "no such file"),
     (["--run", "GPT-33"], "did you mean"), (["--plot", "x.doc"], ".png")])
 def test_command_refuses_what_makes_no_sense(arguments: list[str], word: str) -> None:
     found = CliRunner().invoke(app, ["forecast", *arguments])
