@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulator.errors import UserError
-from simulator.montecarlo.statistics import Z95
 from simulator.montecarlo.streams import stream
 from simulator.montecarlo.trials import Trials
 from simulator.montecarlo.variance import COLUMNS
+from simulator.planning.paired import paired_difference
 from simulator.planning.rows import Design, run_rows
 from simulator.planning.sobol import Indices, check_samples, sobol_indices
 from simulator.scenario import Scenario
@@ -20,6 +20,7 @@ from simulator.scenario.monte_carlo import uncertain
 LUCK = "luck"
 LOW, HIGH = 0.1, 0.9
 TRIALS, SAMPLES = 100, 512
+WORTH = 0.1  # of the variance, from which knowing an input is worth it: a standard deviation 5 % smaller
 MATTERS = 0.05  # of the variance
 _MOST_TRIALS = 100_000
 _LUCKS = 2**20  # trials from which a run of the Sobol design takes its luck: hardly any two share it by chance
@@ -178,9 +179,8 @@ def _tornado(column: str, paths: Sequence[str], values: Sequence[tuple[float, fl
     if whole.any():
         found = found[:, whole]
     base, low, high = found[0], found[1::2], found[2::2]
-    change = high - low  # (paths, trials)
-    half = Z95 * change.std(axis=1, ddof=1) / np.sqrt(base.size)
-    swings = [Swing(path, values[i], float(low[i].mean()), float(high[i].mean()), float(change[i].mean()), float(half[i]))
+    changes = [paired_difference(*ends) for ends in zip(high, low, strict=True)]
+    swings = [Swing(path, values[i], float(low[i].mean()), float(high[i].mean()), changes[i].mean, changes[i].half)
               for i, path in enumerate(paths)]
     swings.sort(key=lambda swing: -abs(swing.change))
     spread = np.quantile(base, [LOW, HIGH])
@@ -213,11 +213,11 @@ def advice(column: str, found: Indices) -> str:
     idle = [name for name, upper in zip(names, total + found.total_half[1:], strict=True) if upper < MATTERS]
     best = int(np.argmax(first))
     rest = f"; does not matter: {', '.join(idle)}" if idle else ""
-    if first[best] >= MATTERS and first[best] > half[best]:
+    if first[best] >= WORTH and first[best] > half[best]:
         low, high = (min(1.0, max(0.0, float(first[best] + side * half[best]))) for side in (-1.0, 1.0))
         return (f"{column}: measure {names[best]}: knowing it takes {min(1.0, float(first[best])):.0%} of the variance away "
                 f"({low:.0%} to {high:.0%}); with all inputs known, luck leaves {luck:.0%}{rest}")
-    if 1.0 - luck - float(found.total_half[0]) > MATTERS:
+    if 1.0 - luck - float(found.total_half[0]) > WORTH:
         return (f"{column}: no single input is worth measuring alone; all together take {1.0 - luck:.0%} of the variance "
                 f"away, and {names[int(np.argmax(total))]} has the largest total index{rest}")
     return f"{column}: luck rules, with {luck:.0%} of the variance; measuring better does not help"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BAR = 12  # cells of the longest bar
+_BAR = 8  # cells of the longest bar
 _MOST = 12  # inputs in a panel
 _WIDTH, _PLACE, _MARGIN = 10.0, 0.34, 0.95  # inches; height of a bar, and of what is around the bars of a panel
 _LOW, _HIGH, _LUCK = "#0072B2", "#D55E00", "#BBBBBB"
@@ -86,6 +86,7 @@ def sensitivity_view(found: Sensitivity) -> Group:
     """Return the inputs, a table for each result, and what is worth measuring better."""
     kinds = uncertain(found.scenario)
     inputs = plain_table(f"{found.scenario.name}: what is not known", "", "P10", "central", "P90")
+    inputs.columns[0].overflow = "fold"
     for path, values in _values(found).items():
         inputs.add_row(path, *(input_text(value, kinds[path].kind) for value in values))
     parts: list[Table | Text] = [inputs, Text("")]
@@ -116,6 +117,7 @@ def _table(found: Sensitivity, column: str, tornado: Tornado) -> Table:
     central = tornado.central
     table = plain_table(f"{label}: {_number(central / divisor)} with all at central", "", "P10", "P90", "", "swing", "±", "first",
                         "total")
+    table.columns[0].overflow = "fold"  # a path is shown whole, on a second line where it must be
     luck = tornado.luck[1] - tornado.luck[0]
     widest = max([luck, *(abs(swing.change) for swing in tornado.swings)])
     for swing in tornado.swings:
