@@ -7,6 +7,8 @@ import sys
 import simulator.cli.run
 import simulator.cli.look
 import simulator.cli.plan
+import simulator.cli.levers
+import simulator.cli.compare
 import simulator.cli.uncertainty
 import simulator.cli.sensitivity
 import simulator.cli.forecast
