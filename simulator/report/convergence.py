@@ -41,14 +41,14 @@ def convergence_figure(study: Results[Scenario] | Results[QueueScenario]) -> Fig
     figure = Figure(figsize=(_WIDTH, 0.6 + _HEIGHT * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
     for ax, (column, found) in zip(axes, panels.items(), strict=True):
-        _panel(ax, column, study.column(column), found, asked=bool(asked))
+        panel(ax, column, study.column(column), found, asked=bool(asked))
     axes[-1].set_xlabel("trials")
     dotted = " (dotted: the width asked for)" if asked else ""
     figure.suptitle(f"{study.scenario.name}: estimates and their 95 % intervals{dotted}", fontsize=11)
     return figure
 
 
-def _panel(ax: Axes, column: str, values: np.ndarray, targets: list[Target], *, asked: bool) -> None:
+def panel(ax: Axes, column: str, values: np.ndarray, targets: list[Target], *, asked: bool) -> None:
     """Draw the statistics of one column."""
     label, divisor = next(((label, divisor) for name, label, divisor, _ in HEADLINE if name == column), (column, 1.0))
     least = min(10, values.size)

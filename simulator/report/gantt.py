@@ -85,11 +85,7 @@ def _gantt(figure: Any, layout: str, estimate: StepEstimate, shown: Lanes) -> No
     axes = figure.subplots(1, len(drawn), sharey=True, squeeze=False,
                            width_ratios=[end - start for start, end in drawn])[0]
     for ax, (start, end) in zip(axes, drawn, strict=True):
-        _rows(ax, shown, start, end, width)
-        _numbers(ax, shown, start, end)
-        ax.set_xlim(start, end)
-        ax.spines[["top", "right", "left"]].set_visible(False)
-        ax.tick_params(axis="y", length=0)
+        draw_window(ax, shown, start, end, width)
     if len(axes) > 1:  # the usual sign of a broken axis
         tear: dict[str, Any] = {"marker": [(-0.5, -1), (0.5, 1)], "markersize": 9, "linestyle": "none", "color": "k",
                                 "clip_on": False}
@@ -103,6 +99,15 @@ def _gantt(figure: Any, layout: str, estimate: StepEstimate, shown: Lanes) -> No
     notes = [note for note in (left_out(shown, drawn), disagreement(shown)) if note]
     axes[0].set_xlabel("; ".join(["time (s)", *notes]), loc="left")
     _legend(figure, shown, width)
+
+
+def draw_window(ax: Axes, shown: Lanes, start: float, end: float, width: float) -> None:
+    """Draw a stretch of a step in its axes, in a chart of `width` seconds."""
+    _rows(ax, shown, start, end, width)
+    _numbers(ax, shown, start, end)
+    ax.set_xlim(start, end)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
 
 
 def _rows(ax: Axes, shown: Lanes, start: float, end: float, width: float) -> None:

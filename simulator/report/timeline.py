@@ -56,7 +56,7 @@ def timeline_figure(study: Study) -> Figure:
     upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[upper_in, lower_in]))
     upper.suptitle(_plain(study.scenario.name, _WIDEST), fontsize=12, fontweight="bold", x=0.008, ha="left")
     axes = upper.subplots(len(shown), 1, height_ratios=chart, squeeze=False)[:, 0]
-    widened = [_calendar(ax, episode, row, n) for ax, episode, n in zip(axes, shown, rows, strict=True)]
+    widened = [calendar_axes(ax, episode, row, n) for ax, episode, n in zip(axes, shown, rows, strict=True)]
     seen = _length(_SEEN * row[0])
     note = f"; what is shorter than {seen} is drawn {seen} long" if any(widened) else ""
     axes[-1].set_xlabel(f"{row[3]}s{note}", loc="left", fontsize=9)
@@ -123,7 +123,7 @@ def running_share(intervals: Sequence[Interval], row_s: float, rows: int) -> np.
     return share
 
 
-def _calendar(ax: Axes, episode: Episode, row: tuple[float, str, float, str, float], rows: int) -> bool:
+def calendar_axes(ax: Axes, episode: Episode, row: tuple[float, str, float, str, float], rows: int) -> bool:
     """Draw one trial; return whether outages were drawn longer than they are."""
     from matplotlib.collections import PolyCollection
     from matplotlib.colors import to_rgb

@@ -53,16 +53,17 @@ def waveform_figure(waveform: Waveform, title: str = "") -> Figure:
     top, bottom, right = (figure.add_subplot(place) for place in (grid[0, 0], grid[1, 0], grid[:, 1]))
     stages = len(waveform.stages)
     which = f"One accelerator, stage {stages // 2 + 1} of {stages}" if stages > 1 else "One accelerator"
-    _draw(top, waveform.accelerator, found.accelerator, which)
-    _draw(bottom, waveform.cluster, found.cluster,
-          f"Cluster: {waveform.accelerators:,} accelerator{'s' if waveform.accelerators > 1 else ''}, hosts and network")
+    draw_power(top, waveform.accelerator, found.accelerator, which)
+    draw_power(bottom, waveform.cluster, found.cluster,
+               f"Cluster: {waveform.accelerators:,} accelerator{'s' if waveform.accelerators > 1 else ''}, hosts and network")
     top.tick_params(labelbottom=False)
     bottom.set_xlabel(f"time (s), a step takes {seconds_text(waveform.period_s)}", loc="left")
-    _spectrum(right, waveform.cluster, found.cluster)
+    draw_spectrum(right, waveform.cluster, found.cluster)
     return figure
 
 
-def _draw(ax: Axes, power: Power, d: Shape, name: str) -> None:
+def draw_power(ax: Axes, power: Power, d: Shape, name: str) -> None:
+    """Draw power against time, with its peak, mean and trough."""
     prefix, factor = _prefix(d.peak_w)
     watts = power.power_w / factor
     ax.stairs(watts, power.edges_s, fill=True, color=_FILL, baseline=0.0)
@@ -85,7 +86,8 @@ def _draw(ax: Axes, power: Power, d: Shape, name: str) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _spectrum(ax: Axes, power: Power, d: Shape) -> None:
+def draw_spectrum(ax: Axes, power: Power, d: Shape) -> None:
+    """Draw the harmonics of a step's power, and the band that grids are sensitive to."""
     frequency, amplitude = spectrum(power)
     prefix, factor = _prefix(float(amplitude.max()))
     low, high = min(BAND_HZ[0], frequency[0]) / 1.3, max(BAND_HZ[1], frequency[min(3, frequency.size - 1)]) * 1.3
