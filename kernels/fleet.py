@@ -17,6 +17,7 @@ import numpy as np
 
 from kernels._jit import bare
 
+_HALF_TILE = 64.0  # keys that a fused kernel takes in vain at the end (`kernels.roofline`)
 IDLE, DECODING, MIXED = 0, 1, 2  # what a replica does
 WAITING, PROMPT, RUNNING, DONE, REJECTED = 0, 1, 2, 3, 4  # what a request does
 WHOLE, PROMPTS, TOKENS = 0, 1, 2  # what a pool does: all, prompts alone, tokens after the first alone
@@ -31,8 +32,11 @@ class Costs(NamedTuple):
     sampled_j: np.ndarray
     context_s: np.ndarray  # (pools,) per token of context that decodes read
     context_j: np.ndarray
+    window: np.ndarray  # (pools,) tokens that a share of the layers sees at most
+    window_share: np.ndarray
     key_s: np.ndarray  # (pools,) per token of a prompt and key that it sees
     key_j: np.ndarray
+    limit_w: np.ndarray  # (pools,) above idle, of a replica at most
     tokens: np.ndarray  # (pools,) made for a request in an iteration: 1, or more where drafts are accepted
     draft_rows: np.ndarray  # (pools,) rows of a request in an iteration: 1, or 1 + drafts
     capacity: np.ndarray  # (pools,) tokens of context that a replica holds
@@ -110,6 +114,14 @@ def iterations_until(first_s: float, growth_s: float, span_s: float) -> float:
     while iterations_s(first_s, growth_s, n) < span_s:
         n += 1.0
     return n
+
+
+@bare
+def _growth_s(c: Costs, r: Replicas, k: int) -> float:
+    """Return how much longer each iteration takes than the one before: the layers whose window is full read no more."""
+    pool = r.pool[k]
+    full = c.window_share[pool] if r.context[k] >= r.count[k] * c.window[pool] else 0.0
+    return c.context_s[pool] * (1.0 - full) * r.count[k] * c.tokens[pool]
 
 
 @bare
@@ -225,15 +237,16 @@ def _plan(c: Costs, q: Requests, r: Replicas, k: int) -> None:
         i = r.prompts[k, place]
         part = min(q.left[i], room - piece)
         after = q.prompt[i] + q.made[i] - (q.left[i] - part)
-        keys += part * (after - 0.5 * part)
+        keys += part * (after - 0.5 * part + _HALF_TILE)
         piece += part
         if part >= q.left[i]:
             sampled += 1
     whole = int(rows + piece)
-    r.step_s[k] = (c.rows_s[pool, whole] + c.sampled_s[pool, sampled] + c.context_s[pool] * r.context[k]
-                   + c.key_s[pool] * keys)
-    r.step_j[k] = (c.rows_j[pool, whole] + c.sampled_j[pool, sampled] + c.context_j[pool] * r.context[k]
-                   + c.key_j[pool] * keys)
+    near = min(r.context[k], count * c.window[pool])
+    read = (1.0 - c.window_share[pool]) * r.context[k] + c.window_share[pool] * near
+    step_s = c.rows_s[pool, whole] + c.sampled_s[pool, sampled] + c.context_s[pool] * read + c.key_s[pool] * keys
+    step_j = c.rows_j[pool, whole] + c.sampled_j[pool, sampled] + c.context_j[pool] * read + c.key_j[pool] * keys
+    r.step_s[k], r.step_j[k] = step_s, min(step_j, c.limit_w[pool] * step_s)
     r.kind[k], r.planned[k], r.piece[k] = MIXED, 1.0, piece
     if piece <= 0.0:
         n = math.inf
@@ -242,7 +255,7 @@ def _plan(c: Costs, q: Requests, r: Replicas, k: int) -> None:
         if count > 1:
             n = min(n, math.floor((c.capacity[pool] - r.held[k]) / (count * c.tokens[pool])))
         r.kind[k], r.planned[k] = DECODING, max(1.0, n)
-    growth_s = c.context_s[pool] * count * c.tokens[pool]
+    growth_s = _growth_s(c, r, k)
     ready_s = _next_ready_s(q, r, k)
     if r.planned[k] > 1.0 and r.clock_s[k] < ready_s < math.inf:
         r.planned[k] = min(r.planned[k], iterations_until(r.step_s[k], growth_s, ready_s - r.clock_s[k]))
@@ -252,12 +265,11 @@ def _plan(c: Costs, q: Requests, r: Replicas, k: int) -> None:
 @bare
 def _cut(c: Costs, r: Replicas, k: int, now: float) -> None:
     """End a stretch of decodes with the iteration that runs now, because a request has come."""
-    pool = r.pool[k]
     if r.kind[k] == IDLE:
         r.clock_s[k] = max(r.clock_s[k], now)
         r.until_s[k] = now
     elif r.kind[k] == DECODING and r.planned[k] > 1.0:
-        growth_s = c.context_s[pool] * r.count[k] * c.tokens[pool]
+        growth_s = _growth_s(c, r, k)
         n = min(r.planned[k], iterations_until(r.step_s[k], growth_s, now - r.clock_s[k]))
         if n < r.planned[k]:
             r.planned[k] = n
@@ -274,7 +286,9 @@ def _finish(c: Costs, q: Requests, r: Replicas, k: int) -> None:
     count, n, span_s = r.count[k], r.planned[k], now - r.clock_s[k]
     row_s = span_s / (count * c.draft_rows[pool] + r.piece[k])
     r.busy_s[k] += span_s
-    r.dynamic_j[k] += iterations_s(r.step_j[k], c.context_j[pool] * count * c.tokens[pool], n)
+    growth_s = _growth_s(c, r, k)
+    growth_j = min(c.context_j[pool] / c.context_s[pool] if c.context_s[pool] > 0.0 else 0.0, c.limit_w[pool]) * growth_s
+    r.dynamic_j[k] += iterations_s(r.step_j[k], growth_j, n)
     r.share_s[k] += row_s
     r.clock_s[k] = now
     grown = count * c.tokens[pool] * n

@@ -19,7 +19,7 @@ from kernels.transformer import Architecture, count_parameters, score_dim
 
 _ACTIVATION_BYTES = 2.0
 _LOGIT_BYTES = 12.0  # of sampling: logits in fp32 written, read for softmax and for the draw
-_SCORE_TOKENS = 128.0  # keys that a fused kernel takes at once (`kernels.roofline`)
+_ROUTING_LAUNCHES = 6.0  # of a mixture of experts: vLLM's fused layer, FROM MEMORY
 
 
 class Replica(NamedTuple):
@@ -31,19 +31,16 @@ class Replica(NamedTuple):
     weight_bytes: float  # per parameter
     cache_bytes: float  # per element of keys and values
     memory_share: float  # of an accelerator's memory that weights and cache may fill
-    overhead_s: float  # of the host, per iteration: scheduling, sampling, detokenisation
+    scaled: float  # 1 where activations are scaled to 8 bits before each product
+    overhead_s: float  # of the host, per iteration: scheduling, launch of the graph
+    request_s: float  # of the host, per request that gets a token: sampling, detokenisation, streaming
 
 
-class Iteration(NamedTuple):
-    """What one iteration takes, and what an accelerator draws for it above idle."""
+class Part(NamedTuple):
+    """Seconds of a part of an iteration, and the power it asks of an accelerator: seconds x demand above idle over the TDP's."""
 
     time_s: float
-    products_s: float
-    attention_s: float
-    memory_s: float
-    network_s: float
-    overhead_s: float
-    dynamic_j: float  # of one accelerator, above idle power
+    demand_s: float
 
 
 @kernel
@@ -74,165 +71,164 @@ def cache_tokens(a: Architecture, replica: Replica, memory_bytes: float) -> floa
 
 
 @kernel
-def _product(batch: float, m: float, n: float, k: float, rate: float, weight_bytes: float, power: PowerModel, d: Device
-             ) -> tuple[float, float]:
-    """Return seconds and demand-seconds (above idle, over the TDP's) of products C[m, n] = A[m, k] B[k, n].
+def _plus(x: Part, y: Part) -> Part:
+    return Part(x.time_s + y.time_s, x.demand_s + y.demand_s)
 
-    Units and memory work at the same time; each draws its part of the demand while it is busy.
-    """
+
+@kernel
+def _times(n: float, x: Part) -> Part:
+    return Part(n * x.time_s, n * x.demand_s)
+
+
+@kernel
+def _product(batch: float, m: float, n: float, k: float, rate: float, weight_bytes: float, power: PowerModel, d: Device) -> Part:
+    """Return products C[m, n] = A[m, k] B[k, n]; units and memory work at the same time, each asks for power while it is busy."""
     if batch <= 0.0 or m <= 0.0:
-        return 0.0, 0.0
+        return Part(0.0, 0.0)
     arithmetic_s = tiled_flops(batch, m, n, k, d.fill_depth, d.processors) / rate
-    useful_s = 2.0 * batch * m * n * k / rate
     traffic_s = batch * (weight_bytes * k * n + _ACTIVATION_BYTES * (m * k + m * n)) / d.memory_bytes_per_s
-    return max(arithmetic_s, traffic_s) + d.launch_latency_s, power.gemm * useful_s + power.memory * traffic_s
+    useful_s = 2.0 * batch * m * n * k / rate
+    return Part(max(arithmetic_s, traffic_s) + d.launch_latency_s, power.gemm * useful_s + power.memory * traffic_s)
 
 
 @kernel
-def _decode_attention(a: Architecture, d: Device, replica: Replica, power: PowerModel, queries: float, context: float
-                      ) -> tuple[float, float]:
-    """Return seconds and demand-seconds of one layer's attention of `queries` tokens that see `context` keys in all.
+def _stream(moved_bytes: float, launches: float, power: PowerModel, d: Device) -> Part:
+    """Return memory-bound operators."""
+    traffic_s = moved_bytes / d.memory_bytes_per_s
+    return Part(traffic_s + launches * d.launch_latency_s, power.memory * traffic_s)
 
-    The cache is read once; with few queries a key that is all there is.
+
+@kernel
+def context_token(a: Architecture, d: Device, replica: Replica, power: PowerModel) -> Part:
+    """Return what a token of context costs each time a request reads it: all layers that see all of it.
+
+    The cache is read once for a key-value head's group of queries; in the space of latents arithmetic may take longer (DeepSeek-V2,
+    arXiv:2405.04434, section 2.1.2: expansions are absorbed into queries and output).
     """
-    if queries <= 0.0:
-        return 0.0, 0.0
-    heads = a.heads / replica.tensor
-    keys = context
-    if a.window > 0.0:
-        keys = a.window_share * min(context, queries * a.window) + (1.0 - a.window_share) * context
-    traffic_s = keys * cache_bytes_per_token(a, replica) / a.layers / replica.tensor / d.memory_bytes_per_s
+    traffic_s = cache_bytes_per_token(a, replica) / replica.tensor / d.memory_bytes_per_s / replica.pipeline
     dim = score_dim(a)
-    if a.mla > 0.0:  # in the space of latents (DeepSeek-V2, section 2.1.2: expansions are absorbed into queries and output)
+    if a.mla > 0.0:
         dim = a.mla_key_value_rank + 0.5 * a.mla_rope_dim
-    arithmetic_s = 4.0 * keys * heads * dim / d.attention_flops_per_s
-    demand = power.memory * traffic_s + power.gemm * arithmetic_s
-    return max(traffic_s, arithmetic_s) + 2.0 * d.launch_latency_s, demand  # split over keys, then joined (flash decoding)
+    flops = 4.0 * a.layers * a.heads / replica.tensor * dim / replica.pipeline
+    arithmetic_s = flops / d.attention_flops_per_s
+    return Part(max(traffic_s, arithmetic_s), power.memory * traffic_s + power.gemm * arithmetic_s)
 
 
 @kernel
-def _prompt_attention(a: Architecture, d: Device, replica: Replica, power: PowerModel, tokens: float, keys: float
-                      ) -> tuple[float, float]:
-    """Return seconds and demand-seconds of one layer's attention of `tokens` of a prompt that see `keys` each on average."""
-    if tokens <= 0.0:
-        return 0.0, 0.0
-    seen = keys
-    if a.window > 0.0:
-        seen = a.window_share * min(keys, a.window) + (1.0 - a.window_share) * keys
-    flops = 4.0 * tokens * (seen + 0.5 * _SCORE_TOKENS) * a.heads / replica.tensor * (score_dim(a) + d.softmax_depth)
-    time_s = flops / d.attention_flops_per_s
-    return time_s + d.launch_latency_s, power.gemm * time_s
+def prompt_key(a: Architecture, d: Device, replica: Replica, power: PowerModel) -> Part:
+    """Return what a pair of a prompt's token and a key that it sees costs (Dao, arXiv:2307.08691, section 4.1), all layers."""
+    flops = 4.0 * a.layers * a.heads / replica.tensor * (score_dim(a) + d.softmax_depth)
+    time_s = flops / d.attention_flops_per_s / replica.pipeline
+    return Part(time_s, power.gemm * time_s)
 
 
 @kernel
-def _feed_forward(a: Architecture, d: Device, replica: Replica, power: PowerModel, rows: float, rate: float, moe: float
-                  ) -> tuple[float, float]:
-    """Return seconds and demand-seconds of one layer's feed-forward block.
+def _feed_forward(a: Architecture, d: Device, replica: Replica, power: PowerModel, rows: float, moe: float) -> Part:
+    """Return one layer's feed-forward block.
 
     Of routed experts, those that some token chose are read: E (1 - (1 - k / E)^rows) where tokens choose independently.
     """
-    w = replica.weight_bytes
+    w, rate, gates = replica.weight_bytes, d.gemm_flops_per_s, a.ffn_matrices - 1.0
     if moe <= 0.0:
         width = a.ffn_hidden / replica.tensor
-        up, up_w = _product(1.0, rows, (a.ffn_matrices - 1.0) * width, a.hidden, rate, w, power, d)
-        down, down_w = _product(1.0, rows, a.hidden, width, rate, w, power, d)
-        return up + down, up_w + down_w
+        return _plus(_product(1.0, rows, gates * width, a.hidden, rate, w, power, d),
+                     _product(1.0, rows, a.hidden, width, rate, w, power, d))
     touched = a.experts * (1.0 - (1.0 - a.experts_per_token / a.experts) ** rows)
     each = max(1.0, rows * a.experts_per_token / touched)
-    split = replica.tensor / replica.expert
-    local, width = touched / replica.expert, a.expert_hidden / split
-    up, up_w = _product(local, each, (a.ffn_matrices - 1.0) * width, a.hidden, rate, w, power, d)
-    down, down_w = _product(local, each, a.hidden, width, rate, w, power, d)
-    router, router_w = _product(1.0, rows, a.experts, a.hidden, d.gemm_flops_per_s_16, _ACTIVATION_BYTES, power, d)
-    time_s, demand = up + down + router, up_w + down_w + router_w
+    local, width = touched / replica.expert, a.expert_hidden / (replica.tensor / replica.expert)
+    found = _plus(_product(local, each, gates * width, a.hidden, rate, w, power, d),
+                  _product(local, each, a.hidden, width, rate, w, power, d))
+    found = _plus(found, _product(1.0, rows, a.experts, a.hidden, d.gemm_flops_per_s_16, _ACTIVATION_BYTES, power, d))
+    # Softmax and choice, sort by expert, spread, join.
+    spread = 4.0 * rows * a.experts_per_token * a.hidden * _ACTIVATION_BYTES / replica.tensor
+    found = _plus(found, _stream(spread, _ROUTING_LAUNCHES, power, d))
     if a.shared_hidden > 0.0:
         width = a.shared_hidden / replica.tensor
-        up, up_w = _product(1.0, rows, (a.ffn_matrices - 1.0) * width, a.hidden, rate, w, power, d)
-        down, down_w = _product(1.0, rows, a.hidden, width, rate, w, power, d)
-        time_s, demand = time_s + up + down, demand + up_w + down_w
-    return time_s, demand
+        found = _plus(found, _product(1.0, rows, gates * width, a.hidden, rate, w, power, d))
+        found = _plus(found, _product(1.0, rows, a.hidden, width, rate, w, power, d))
+    return found
 
 
 @kernel
-def _projections(a: Architecture, d: Device, replica: Replica, power: PowerModel, rows: float) -> tuple[float, float]:
-    """Return seconds and demand-seconds of the products before and after attention in one layer."""
+def _projections(a: Architecture, d: Device, replica: Replica, power: PowerModel, rows: float) -> Part:
+    """Return the products before and after attention in one layer."""
     heads, w, rate = a.heads / replica.tensor, replica.weight_bytes, d.gemm_flops_per_s
     if a.mla <= 0.0:
         width = (heads + 2.0 * max(a.key_value_heads / replica.tensor, 1.0)) * a.head_dim
-        first, first_w = _product(1.0, rows, width, a.hidden, rate, w, power, d)
-        last, last_w = _product(1.0, rows, a.hidden, heads * a.head_dim, rate, w, power, d)
-        return first + last, first_w + last_w
-    query = a.mla_query_rank if a.mla_query_rank > 0.0 else heads * (a.mla_nope_dim + a.mla_rope_dim)
-    time_s, demand = _product(1.0, rows, query + a.mla_key_value_rank + a.mla_rope_dim, a.hidden, rate, w, power, d)
+        return _plus(_product(1.0, rows, width, a.hidden, rate, w, power, d),
+                     _product(1.0, rows, a.hidden, heads * a.head_dim, rate, w, power, d))
+    each = heads * (a.mla_nope_dim + a.mla_rope_dim)
+    first = a.mla_query_rank if a.mla_query_rank > 0.0 else each
+    found = _product(1.0, rows, first + a.mla_key_value_rank + a.mla_rope_dim, a.hidden, rate, w, power, d)
     if a.mla_query_rank > 0.0:
-        more, more_w = _product(1.0, rows, heads * (a.mla_nope_dim + a.mla_rope_dim), a.mla_query_rank, rate, w, power, d)
-        time_s, demand = time_s + more, demand + more_w
+        found = _plus(found, _product(1.0, rows, each, a.mla_query_rank, rate, w, power, d))
     # Queries into the space of latents and results back: one small product a head.
-    more, more_w = _product(heads, rows, a.mla_key_value_rank, a.mla_nope_dim, rate, w, power, d)
-    back, back_w = _product(heads, rows, a.mla_value_dim, a.mla_key_value_rank, rate, w, power, d)
-    last, last_w = _product(1.0, rows, a.hidden, heads * a.mla_value_dim, rate, w, power, d)
-    return time_s + more + back + last, demand + more_w + back_w + last_w
+    found = _plus(found, _product(heads, rows, a.mla_key_value_rank, a.mla_nope_dim, rate, w, power, d))
+    found = _plus(found, _product(heads, rows, a.mla_value_dim, a.mla_key_value_rank, rate, w, power, d))
+    return _plus(found, _product(1.0, rows, a.hidden, heads * a.mla_value_dim, rate, w, power, d))
 
 
 @kernel
-def iteration(a: Architecture, d: Device, net: Network, replica: Replica, power: PowerModel, decodes: float, context: float,
-              prompt: float, prompt_keys: float) -> Iteration:
-    """Return what one iteration of a replica takes.
+def _pointwise(a: Architecture, d: Device, replica: Replica, power: PowerModel, rows: float) -> Part:
+    """Return norms with residuals, rotary embedding and writes to the cache, activations, scaling to 8 bits: all layers.
 
-    Parameters
-    ----------
-    decodes, context : float
-        Requests that get their next token, and the tokens of context they have in all.
-    prompt, prompt_keys : float
-        Tokens of prompts worked off, and the keys each of them sees on average.
+    Bytes moved as in `kernels.layer`, compiled.
+    """
+    inner = (a.layers - a.moe_layers) * a.ffn_hidden
+    inner += a.moe_layers * (a.experts_per_token * a.expert_hidden + a.shared_hidden)
+    heads = (a.heads + 2.0 * a.key_value_heads) * a.head_dim
+    values = a.layers * (4.0 * a.norms_per_layer * a.hidden + 3.0 * heads / replica.tensor) + 3.0 * inner / replica.tensor
+    launches = a.layers * (2.0 + a.norms_per_layer)
+    if replica.scaled > 0.0:  # read in 16 bits, written in 8, before each of four products
+        values += 1.5 * (a.layers * (2.0 * a.hidden + a.heads * a.head_dim / replica.tensor) + inner / replica.tensor)
+        launches += 4.0 * a.layers
+    return _stream(rows * _ACTIVATION_BYTES * values, launches, power, d)
+
+
+@kernel
+def _network(a: Architecture, net: Network, replica: Replica, power: PowerModel, rows: float) -> Part:
+    """Return the collectives of tensor and expert groups and the sends between stages, all layers."""
+    buffer = rows * a.hidden * _ACTIVATION_BYTES
+    reduce_s = all_reduce_time_s(buffer, replica.tensor, 1.0, net)
+    time_s = 2.0 * a.layers * reduce_s
+    if replica.expert > 1.0 and a.moe_layers > 0.0:  # in place of the all-reduce after the experts
+        sent = rows / replica.tensor * a.experts_per_token * a.hidden * _ACTIVATION_BYTES
+        time_s += a.moe_layers * (2.0 * all_to_all_time_s(sent, sent, replica.expert, 1.0, net) - reduce_s)
+    if replica.pipeline > 1.0:
+        inside = replica.tensor * replica.pipeline <= net.domain
+        rate = net.scale_up_bytes_per_s if inside else net.nic_bytes_per_s
+        time_s += (replica.pipeline - 1.0) * (buffer / rate + (net.scale_up_latency_s if inside else net.nic_latency_s))
+    return Part(max(0.0, time_s), power.communication * max(0.0, time_s))
+
+
+@kernel
+def body(a: Architecture, d: Device, net: Network, replica: Replica, power: PowerModel, rows: float) -> Part:
+    """Return what `rows` tokens take in all layers, attention's reading of keys apart, and what the host adds.
 
     With a pipeline the batch is cut into as many parts as there are stages, which follow each other: an iteration passes all
     layers with the rows of one part.
     """
-    parts = replica.pipeline
-    rows = (decodes + prompt) / parts
     if rows <= 0.0:
-        return Iteration(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    project, project_w = _projections(a, d, replica, power, rows)
-    dense, dense_w = _feed_forward(a, d, replica, power, rows, d.gemm_flops_per_s, 0.0)
-    routed, routed_w = 0.0, 0.0
+        return Part(0.0, 0.0)
+    each = rows / replica.pipeline
+    found = _times(a.layers, _projections(a, d, replica, power, each))
+    found = _plus(found, _times(a.layers - a.moe_layers, _feed_forward(a, d, replica, power, each, 0.0)))
     if a.moe_layers > 0.0:
-        routed, routed_w = _feed_forward(a, d, replica, power, rows, d.gemm_flops_per_s, 1.0)
-    decode, decode_w = _decode_attention(a, d, replica, power, decodes / parts, context / parts)
-    read, read_w = _prompt_attention(a, d, replica, power, prompt / parts, prompt_keys)
+        found = _plus(found, _times(a.moe_layers, _feed_forward(a, d, replica, power, each, 1.0)))
+    found = _plus(found, _pointwise(a, d, replica, power, each))
+    found = _plus(found, _network(a, net, replica, power, each))
+    # Attention is split over keys and joined (flash decoding).
+    waits_s = 2.0 * a.layers * d.launch_latency_s + replica.overhead_s
+    return _plus(found, Part(waits_s, power.bubble * waits_s))
 
-    # Norms with residuals, rotary embedding and writes to the cache, activation: bytes moved as in `kernels.layer`, compiled.
-    inner = (a.layers - a.moe_layers) * a.ffn_hidden
-    inner += a.moe_layers * (a.experts_per_token * a.expert_hidden + a.shared_hidden)
-    moved = rows * _ACTIVATION_BYTES * (a.layers * (4.0 * a.norms_per_layer * a.hidden
-                                                    + 3.0 * (a.heads + 2.0 * a.key_value_heads) * a.head_dim / replica.tensor)
-                                        + 3.0 * inner / replica.tensor)
-    memory_s = moved / d.memory_bytes_per_s + a.layers * (2.0 + a.norms_per_layer) * d.launch_latency_s
 
-    logits = decodes / parts + (1.0 if prompt > 0.0 else 0.0)
-    vocabulary = a.vocabulary / replica.tensor
-    head, head_w = _product(1.0, logits, vocabulary, a.hidden, d.gemm_flops_per_s_16, _ACTIVATION_BYTES, power, d)
-    sampling_s = _LOGIT_BYTES * logits * vocabulary / d.memory_bytes_per_s
-
-    buffer = rows * a.hidden * _ACTIVATION_BYTES
-    network_s = 2.0 * a.layers * all_reduce_time_s(buffer, replica.tensor, 1.0, net)
-    if replica.expert > 1.0 and a.moe_layers > 0.0:
-        sent = rows / replica.tensor * a.experts_per_token * a.hidden * _ACTIVATION_BYTES
-        network_s += a.moe_layers * (2.0 * all_to_all_time_s(sent, sent, replica.expert, 1.0, net)
-                                     - all_reduce_time_s(buffer, replica.tensor, 1.0, net))
-    if replica.pipeline > 1.0:
-        beside = buffer / net.scale_up_bytes_per_s if replica.tensor * replica.pipeline <= net.domain else buffer / net.nic_bytes_per_s
-        network_s += (replica.pipeline - 1.0) * (beside + net.nic_latency_s)
-
-    others = a.layers - a.moe_layers
-    products_s = a.layers * project + others * dense + a.moe_layers * routed + head
-    attention_s = a.layers * (decode + read)
-    memory_s += sampling_s
-    passed_s = products_s + attention_s + memory_s + max(0.0, network_s)
-    time_s = passed_s + replica.overhead_s
-    demand_s = a.layers * (project_w + decode_w + read_w) + others * dense_w + a.moe_layers * routed_w + head_w
-    # Stages of a pipeline work on other parts at the same time, each on its share of the layers.
-    demand_s += power.memory * (moved / d.memory_bytes_per_s + sampling_s) + power.communication * max(0.0, network_s)
-    demand_s += power.bubble * replica.overhead_s
-    dynamic_j = min(power.limit_w - power.idle_w, (power.tdp_w - power.idle_w) * demand_s / time_s) * time_s
-    return Iteration(time_s, products_s, attention_s, memory_s, max(0.0, network_s), replica.overhead_s, dynamic_j)
+@kernel
+def ends(a: Architecture, d: Device, replica: Replica, power: PowerModel, requests: float) -> Part:
+    """Return what it takes to draw the next token of `requests`: the head, sampling, and the host for each of them."""
+    if requests <= 0.0:
+        return Part(0.0, 0.0)
+    each, vocabulary = requests / replica.pipeline, a.vocabulary / replica.tensor
+    found = _product(1.0, each, vocabulary, a.hidden, d.gemm_flops_per_s_16, _ACTIVATION_BYTES, power, d)
+    found = _plus(found, _stream(_LOGIT_BYTES * each * vocabulary, 2.0, power, d))
+    host_s = requests * replica.request_s
+    return _plus(found, Part(host_s, power.bubble * host_s))
