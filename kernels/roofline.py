@@ -23,7 +23,7 @@ ATTENTION_BACKWARD = 2.5 / 0.85
 
 
 @kernel
-def _tiled_flops(batch: float, m: float, n: float, k: float, fill_depth: float, processors: float) -> float:
+def tiled_flops(batch: float, m: float, n: float, k: float, fill_depth: float, processors: float) -> float:
     """Return FLOPs of C[m, n] = A[m, k] B[k, n] with whole tiles dealt to all processors in waves, over the best tile."""
     best = math.inf
     for rows, columns, rate in _TILES:
@@ -51,7 +51,7 @@ def gemm_time_s(batch: float, m: float, n: float, k: float, flops_per_s: float, 
     """
     if batch <= 0.0 or m <= 0.0 or n <= 0.0 or k <= 0.0:
         return 0.0
-    arithmetic_s = _tiled_flops(batch, m, n, k, d.fill_depth, d.processors) / flops_per_s
+    arithmetic_s = tiled_flops(batch, m, n, k, d.fill_depth, d.processors) / flops_per_s
     traffic_s = batch * (element_bytes * (m * k + k * n) + written_bytes * m * n) / d.memory_bytes_per_s
     return max(arithmetic_s, traffic_s) + d.launch_latency_s
 

@@ -1,0 +1,205 @@
+"""The scenario of a serving file: a fleet of replicas, the requests that come, and what honest users were promised."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from simulator.catalog.records import AcceleratorRecord, FabricRecord, FailureProfile, ModelRecord
+from simulator.fields import (
+    Count,
+    CountOrZero,
+    PerSecond,
+    PositiveSeconds,
+    Quantity,
+    RandomRatio,
+    Ratio,
+    RatioFromOne,
+    Record,
+    Seconds,
+    Share,
+    UsdPerAcceleratorSecond,
+    Watts,
+)
+from simulator.scenario.checks import FieldError
+from simulator.scenario.facility import Place
+from simulator.scenario.monte_carlo import MonteCarlo, check_correlations
+
+Narrow = Literal["bf16", "fp8", "int8", "fp4", "int4"]
+
+
+class Speculation(Record):
+    """Drafts of a small model, of which the large one accepts some (Leviathan et al., arXiv:2211.17192)."""
+
+    drafts: Count = Field(description="tokens drafted for each request in an iteration")
+    acceptance: Share = Field(description="chance that a draft is accepted, where all before it were")
+    draft_time: Share = Field(default=0.1, description="time to draft a token, share of an iteration of the model")
+
+
+class PrefixCache(Record):
+    """Prompts begin alike; what the cache of keys and values still has of them is not computed again."""
+
+    groups: Count = Field(default=100, description="different beginnings (system prompts, conversations)")
+    popularity: Ratio = Field(default=1.0, description="exponent of Zipf's law of how often each comes")
+    tokens: RandomRatio = Field(default=1000.0, description="tokens of a beginning, at most those of the prompt")
+    capacity: Share = Field(default=0.1, description="of the tokens that a replica's cache holds, kept for beginnings")
+
+
+class Pool(Record):
+    """Equal replicas of the model."""
+
+    replicas: Count
+    tensor: Count = 1
+    pipeline: Count = 1
+    expert: Count = Field(default=1, description="ranks of the tensor group over which routed experts are spread")
+    requests: Count = Field(default=256, description="at a time on one replica")
+    chunk: Count = Field(default=2048, description="rows of an iteration at most, pieces of prompts included")
+
+
+class Autoscale(Record):
+    """Replicas follow the load."""
+
+    least: Count = 1
+    most: Count
+    target: Ratio = Field(default=32.0, description="requests on a replica, queued ones included, at which there are enough")
+    every_s: PositiveSeconds = Field(default=30.0, description="between looks")
+    cold_start_s: Seconds = Field(default=120.0, description="from the decision until a new replica takes requests")
+    calm_s: Seconds = Field(default=300.0, description="time below target before one is given up")
+
+
+class Tier(Record):
+    """Users of one class; the first of the list goes first."""
+
+    name: str = Field(min_length=1, max_length=60)
+    share: Ratio = Field(default=1.0, description="of honest requests, in proportion")
+    replicas: CountOrZero = Field(default=0, description="replicas of its own, the first of those not taken yet; 0: shared ones")
+
+
+class Serving(Record):
+    """The fleet."""
+
+    accelerator: AcceleratorRecord
+    fabric: FabricRecord
+    pool: Pool
+    prompts: Pool | None = Field(default=None, description="replicas for prompts alone; `pool` then makes tokens only")
+    weights: Narrow = "bf16"
+    cache: Literal["bf16", "fp8"] = "bf16"
+    memory_share: Share = Field(default=0.9, description="of memory, for weights and cache; vLLM's default")
+    speculation: Speculation | None = None
+    prefix_cache: PrefixCache | None = None
+    autoscale: Autoscale | None = None
+    tiers: tuple[Tier, ...] = (Tier(name="users"),)
+    queue_limit: CountOrZero = Field(default=0, description="requests that may wait at a replica, more are refused; 0: no limit")
+    power_limit_w: Watts | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Serving:
+        names = [tier.name for tier in self.tiers]
+        if not names:
+            raise FieldError("tiers", "found none; allowed: one or more")
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise FieldError(f"tiers.{i}.name", f"found {name!r} a second time; allowed: each name once")
+        if self.autoscale is not None and not self.autoscale.least <= self.pool.replicas <= self.autoscale.most:
+            raise FieldError("pool.replicas", f"found {self.pool.replicas}; allowed: {self.autoscale.least} to "
+                                              f"{self.autoscale.most}, between which replicas are scaled")
+        reserved = sum(tier.replicas for tier in self.tiers)
+        shared = any(tier.replicas == 0 for tier in self.tiers)
+        if reserved + shared > self.pool.replicas:
+            raise FieldError("tiers", f"found {reserved} replicas for tiers of their own; allowed: at most "
+                                      f"{self.pool.replicas - shared}, so that the others have one")
+        return self
+
+
+Lengths = Annotated[object, Quantity("ratio", low=0.0, aleatory=True)]
+
+
+class Burst(Record):
+    """At random times more requests come."""
+
+    every_s: PositiveSeconds = Field(description="mean time between bursts")
+    duration_s: PositiveSeconds = Field(description="mean")
+    times: RatioFromOne = Field(description="rate during a burst, over that without")
+
+
+class Load(Record):
+    """The requests that come: drawn, or from a trace."""
+
+    rate_per_s: PerSecond | None = Field(default=None, description="mean requests of honest users a second")
+    day_swing: Share = Field(default=0.0, description="amplitude of the day over the mean; the peak is at 14 h")
+    weekend: Ratio = Field(default=1.0, description="rate on Saturday and Sunday, over that of other days")
+    bursts: Burst | None = None
+    prompt: Lengths = Field(default=500.0, description="tokens of a prompt")
+    output: Lengths = Field(default=250.0, description="tokens of an answer, those of its reasoning included")
+    longest: Count = Field(default=32768, description="tokens of an answer at most: the model's limit")
+    trace: str | None = Field(default=None, min_length=1, description="CSV with arrival, prompt_tokens, output_tokens")
+    duration_s: PositiveSeconds = Field(default=3600.0, description="time in which requests come")
+    warm_up_s: Seconds = Field(default=0.0, description="time at the start whose requests are not counted")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Load:
+        if (self.rate_per_s is None) == (self.trace is None):
+            raise FieldError("rate", "found both or none of 'rate' and 'trace'; allowed: one of the two")
+        return self
+
+
+class Attack(Record):
+    """Requests made to burn resources."""
+
+    kind: Literal["long-output", "sponge-prompt", "tool-loop", "cache-thrash", "flood"]
+    share: Share = Field(description="hostile requests, share of all; of a flood those beside the honest ones")
+    amplification: RatioFromOne = Field(default=1.0, description="of what the kind makes longer or more, times the honest")
+    price_usd_per_request: Annotated[float, Quantity("money")] = Field(
+        default=0.0, description="what a request costs the attacker")
+
+
+class Defences(Record):
+    """What is done against it; each may hit honest users as well."""
+
+    output_cap: CountOrZero = Field(default=0, description="tokens of an answer at most; 0: no cap")
+    prompt_cap: CountOrZero = Field(default=0, description="tokens of a prompt at most, longer ones are refused; 0: no cap")
+    requests_per_user_s: PerSecond | None = Field(default=None, description="rate above which a user's requests are refused")
+    isolate: bool = Field(default=False, description="requests of unknown users go to replicas of their own")
+    detection: Share = Field(default=0.0, description="hostile requests that are found")
+    false_positives: Share = Field(default=0.0, description="honest requests that are taken for hostile ones")
+    cut_after: Count = Field(default=200, description="tokens after which a request that was found is ended")
+
+
+class Slo(Record):
+    """What honest users were promised."""
+
+    first_token_s: PositiveSeconds = Field(default=1.0, description="time to first token")
+    per_token_s: PositiveSeconds = Field(default=0.1, description="time per output token after the first")
+
+
+class ServingPrice(Record):
+    """What the fleet costs."""
+
+    price_usd_per_accelerator_s: UsdPerAcceleratorSecond | None = Field(
+        default=None, description="of an accelerator with its node; absent: the catalog's on-demand price")
+
+
+class ServingScenario(Record):
+    """A model served to users: fleet, load, promises, threats and prices."""
+
+    name: str = Field(min_length=1, max_length=200)
+    description: str | None = None
+    year: Count | None = None
+    model: ModelRecord
+    serving: Serving
+    load: Load
+    slo: Slo = Slo()
+    attack: Attack | None = None
+    defences: Defences = Defences()
+    failures: FailureProfile
+    facility: Place = Place()
+    pricing: ServingPrice = ServingPrice()
+    monte_carlo: MonteCarlo = MonteCarlo(trials=5)
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> ServingScenario:
+        if self.load.warm_up_s >= self.load.duration_s:
+            raise FieldError("load.warm_up", "found a warm-up as long as the time in which requests come; allowed: less")
+        check_correlations(self)
+        return self
