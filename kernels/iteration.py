@@ -102,8 +102,8 @@ def _stream(moved_bytes: float, launches: float, power: PowerModel, d: Device) -
 def context_token(a: Architecture, d: Device, replica: Replica, power: PowerModel) -> Part:
     """Return what a token of context costs each time a request reads it: all layers that see all of it.
 
-    The cache is read once for a key-value head's group of queries; in the space of latents arithmetic may take longer (DeepSeek-V2,
-    arXiv:2405.04434, section 2.1.2: expansions are absorbed into queries and output).
+    The cache is read once for a key-value head's group of queries; in the space of latents arithmetic may take longer
+    (DeepSeek-V2, arXiv:2405.04434, section 2.1.2: expansions are absorbed into queries and output).
     """
     traffic_s = cache_bytes_per_token(a, replica) / replica.tensor / d.memory_bytes_per_s / replica.pipeline
     dim = score_dim(a)

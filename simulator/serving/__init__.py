@@ -1,0 +1,1 @@
+"""A fleet of replicas that serves a model to users."""
