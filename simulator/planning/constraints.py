@@ -188,8 +188,8 @@ def judge(constraint: Constraint, columns: Columns, error: float = 0.05) -> Judg
     columns : mapping
         As `with_derived` returns it; arrays of shape (trials,).
     error : float
-        Chance, each way, that `met` or `broken` is wrong: a bound of Clopper and Pearson for a chance (Biometrika 26, 1934; exact),
-        of Student's t for a mean.
+        Chance, each way, that `met` or `broken` is wrong: a bound of Clopper and Pearson for a chance (Biometrika 26, 1934;
+        exact), of Student's t for a mean.
 
     Raises
     ------
@@ -232,21 +232,4 @@ def t_half(values: np.ndarray, error: float) -> float:
     if n < 2:
         return math.inf
     return float(stdtrit(n - 1, 1.0 - error) * values.std(ddof=1) / math.sqrt(n))
-
-
-def limit_text(constraint: Constraint, value: float) -> str:
-    """Return a value of a constraint's column (or its chance) as people read it."""
-    if constraint.chance is not None:
-        return f"{value:.3f}"
-    return quantity_text(constraint.column, value)
-
-
-def quantity_text(column: str, value: float) -> str:
-    """Return a result with a unit that people use."""
-    for end, scale, unit in (("_usd", 1e6, "M USD"), ("_kg", 1e3, "tCO2e"), ("_j", 3.6e9, "MWh"), ("_w", 1e6, "MW")):
-        if column.endswith(end):
-            return f"{value / scale:,.4g} {unit}"
-    if column.endswith("_s"):
-        return f"{value / 86400.0:,.4g} days"
-    return f"{value:.4g}"
 

@@ -1,9 +1,9 @@
 """What a run takes at the least, from the step kernel and a run without failures; and what it may take with them.
 
-The bound of a trial: the same draws of what is not known, no failures, checkpoints, copies, maintenance, rules, or slower hours, and
-idle spare nodes without power. Every second and joule that a run with these has is in it or comes on top, so that no trial can be
-below. Time is bounded so always, but where a cluster grows; dollars, energy and carbon where they only ever accrue at rates that
-do not change with the hour (no calendar, no rules, no negative price).
+The bound of a trial: the same draws of what is not known, but no failures, checkpoints, copies, maintenance, rules or slower
+hours, and idle spare nodes without power. All that comes on top with these adds seconds and joules, so that no trial can be
+below. Time is bounded so, but where a cluster grows; dollars, energy and carbon where they only ever accrue, at rates that do
+not change with the hour: no calendar, no rules, no negative price.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from simulator.fields import (
     map_distributions,
 )
 from simulator.scenario.calendar import Calendar
-from simulator.scenario.checks import check_growth, check_nodes, check_power_limit, check_scenario
+from simulator.scenario.checks import check_growth, check_nodes, check_power_limit, check_scenario, check_size
 from simulator.scenario.electricity import Carbon
 from simulator.scenario.facility import Facility
 from simulator.scenario.hourly import check_calendar
@@ -93,6 +93,7 @@ class Cluster(Record):
     @model_validator(mode="after")
     def _whole_nodes(self) -> Cluster:
         check_nodes(self.accelerators, self.accelerator.accelerators_per_node)
+        check_size(self)
         check_growth(self)
         check_power_limit(self)
         return self
@@ -123,7 +124,7 @@ class Goals(Record):
 
     deadline_s: PositiveSeconds | None = None
     budget_usd: Usd | None = None
-    deadline_chance: Chance | None = Field(default=None, description="share of runs that `plan` wants to end by then; absent: 0.9")
+    deadline_chance: Chance | None = Field(default=None, description="share of runs that `plan` wants in time; absent: 0.9")
     budget_chance: Chance | None = Field(default=None, description="share of runs that `plan` wants to cost no more; absent: 0.8")
     peak_power_w: Watts | None = Field(default=None, description="of the whole facility, at most, where `plan` chooses")
 

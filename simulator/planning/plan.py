@@ -1,0 +1,363 @@
+"""The constrained search: `clustercost plan`. Prune by the step kernel, race on the simulator, zoom into ranges, confirm."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from simulator.errors import UserError
+from simulator.montecarlo.points import PointRows, points_of, run_points
+from simulator.planning.axes import Axis, check_design, check_values, design_points
+from simulator.planning.constraints import PEAK_POWER, Constraint, Judgement, judge
+from simulator.planning.least import RESULTS
+from simulator.planning.pareto import beaten, front
+from simulator.planning.race import FIRST, INDIFFERENCE, Entry, Gap, Race
+from simulator.planning.space import Space, finer, gridded, key_of, label_of, placed_axes, step_of
+from simulator.planning.zoom import Vertex, best_of_range
+from simulator.scenario import Scenario
+from simulator.scenario.planning import Objective
+
+MAX_CANDIDATES = 5_000
+FRONT = ("time_s", "cost_usd", "carbon_kg")
+_CONFIRMATIONS = 5  # choices that fresh trials may refute, one after the other
+_TWO_SIDED = 0.025
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """The choice in trials that the search has not seen.
+
+    Attributes
+    ----------
+    rows : dict of ndarray, shape (trials,)
+    judgements : list of Judgement
+        One for each constraint, with 95 % intervals.
+    """
+
+    rows: dict[str, np.ndarray]
+    judgements: list[Judgement]
+
+    @property
+    def trials(self) -> int:
+        """Trials run."""
+        return self.rows["time_s"].size
+
+    @property
+    def holds(self) -> bool:
+        """Whether all constraints look met in these trials too."""
+        return all(j.shortfall <= 0.0 for j in self.judgements)
+
+
+@dataclass
+class Plan:
+    """A choice, and why.
+
+    Attributes
+    ----------
+    scenario : Scenario
+        As given.
+    axes : list of Axis
+    race : Race
+        All candidates that could be planned, with their trials.
+    impossible : list of (dict, str)
+        Changes that give no scenario, and why.
+    choice : Entry or None
+        None: nothing meets the constraints.
+    certain : bool
+        All constraints are met for certain (95 %) in the trials of the search; else they only look met.
+    confirmed : Confirmed or None
+        Fresh trials of the choice.
+    vertices : dict
+        Path of a range -> where its response surface is least.
+    surface : list of Entry
+        What was simulated for that.
+    """
+
+    scenario: Scenario
+    minimise: Objective
+    axes: list[Axis]
+    race: Race
+    impossible: list[tuple[dict[str, Any], str]]
+    choice: Entry | None = None
+    certain: bool = True
+    confirmed: Confirmed | None = None
+    vertices: dict[str, Vertex] = field(default_factory=dict)
+    surface: list[Entry] = field(default_factory=list)
+
+    @property
+    def objective(self) -> str:
+        """Column whose mean is least."""
+        return self.race.objective
+
+    @property
+    def simulated(self) -> list[Entry]:
+        """All candidates with trials."""
+        return [entry for entry in (*self.race.entries, *self.surface) if entry.trials]
+
+    @property
+    def brute_force_trials(self) -> int:
+        """Trials of all these candidates, each with as many as one has at most."""
+        return (len(self.race.entries) + len(self.surface)) * self.race.most
+
+    @property
+    def resolved(self) -> Scenario | None:
+        """The chosen scenario, ready to run."""
+        return None if self.choice is None else self.choice.candidate.scenario.model_copy(update={"plan": None})
+
+    def runner_up(self) -> tuple[Entry, Gap] | None:
+        """Return the best other candidate that looks as if it met the constraints, and how much more it takes (95 %)."""
+        if self.choice is None:
+            return None
+        others = [e for e in self.race.entries if e is not self.choice and not e.barred
+                  and (not e.trials or all(j.shortfall <= 0.0 for j in self.race.judgements(e)))]
+        gaps = [(e, self.race.gap(e, self.choice, _TWO_SIDED)) for e in others]
+        known = [(e, gap) for e, gap in gaps if gap.mean > -math.inf]
+        return min(known, key=lambda pair: (pair[1].mean, not pair[0].trials), default=None)
+
+    def better_but_barred(self) -> Entry | None:
+        """Return the candidate nearest to meeting the constraints among those that take less than the choice, or of all."""
+        below = math.inf if self.choice is None else self.choice.mean(self.objective)
+        found = [e for e in self.race.entries if e is not self.choice and self.broken(e) and self._takes(e) < below]
+        return min(found, key=lambda e: (max(s for _, _, s in self.broken(e)), self._takes(e)), default=None)
+
+    def _takes(self, entry: Entry) -> float:
+        """Return the mean of the objective; without trials at the least."""
+        if entry.trials:
+            return entry.mean(self.objective)
+        bound = entry.candidate.least.bound(self.objective)
+        return math.inf if bound is None else float(bound.mean())
+
+    def broken(self, entry: Entry) -> list[tuple[Constraint, float, float]]:
+        """Return the constraints that an entry does not look as if it met: each with its value there, and how far it is from it.
+
+        Without trials, of the candidate's least and its peak.
+        """
+        found = []
+        for c in self.race.constraints:
+            columns = entry.rows
+            if not entry.trials:
+                bound = entry.candidate.least.bound(c.column)
+                if c.column != PEAK_POWER and (bound is None or not c.at_most):
+                    continue
+                columns = {c.column: np.array([entry.candidate.peak_power_w]) if bound is None else bound}
+            judged = judge(c, columns)
+            if judged.shortfall > 0.0 and not (c.chance is None and not entry.trials and judged.verdict == "met"):
+                found.append((c, judged.value, judged.shortfall))
+        if not found and entry.barred:
+            found = [(c, math.nan, math.inf) for c in self.race.constraints if entry.barred.startswith(c.text)]
+        return found
+
+    def fates(self) -> Counter[str]:
+        """Return how many candidates fell for which reason."""
+        found: Counter[str] = Counter()
+        for _, why in self.impossible:
+            found[f"impossible: {why.splitlines()[0]}"] += 1
+        for entry in self.race.entries:
+            if entry is not self.choice:
+                found[self._fate(entry)] += 1
+        return found
+
+    def _fate(self, entry: Entry) -> str:
+        simulated = f"in {'trials' if entry.trials else 'no trial, at the least'}"
+        if entry.barred:
+            return entry.barred.split(":")[0] if entry.barred.startswith("does not") else f"breaks {entry.barred} {simulated}"
+        if self.choice is None:
+            return "not sure to meet the constraints"
+        if self.race.fate(entry, self.choice) == "beaten":
+            return f"more {self.minimise}{' in trials' if entry.trials else ' without a failure: never simulated'}"
+        if entry.trials and not self.race.acceptable(entry):
+            return "not sure to meet the constraints"
+        return f"as good within {self.race.indifference:.1%}, or not told apart"
+
+    def on_front(self) -> list[tuple[Entry, bool]]:
+        """Return what was simulated, and whether nothing else beats it in days, dollars and tonnes at once; in order of days."""
+        shown = self.simulated
+        values = np.array([[entry.mean(column) for column in FRONT] for entry in shown]).reshape(-1, len(FRONT))
+        order = np.lexsort(values.T[::-1])
+        marks = front(values) if shown else np.empty(0, dtype=bool)
+        return [(shown[i], bool(marks[i])) for i in order]
+
+
+def search(scenario: Scenario, axes: Sequence[Axis], minimise: Objective, constraints: Sequence[Constraint], *,
+           confirm: int | None = None, indifference: float = INDIFFERENCE, workers: int | None = 1, dask: bool | str = False,
+           say: Say = lambda text: None) -> Plan:
+    """Return the choice with the least mean of an objective that meets all constraints.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        `monte_carlo.trials` is the most that one candidate gets; its seed is that of all.
+    axes : sequence of Axis
+        What varies; a list, or a range.
+    minimise : str
+        `time`, `cost`, `energy` or `carbon`.
+    constraints : sequence of Constraint
+    confirm : int, optional
+        Fresh trials of the choice; as many as one candidate gets where it is left out.
+    indifference : float
+        Candidates this near to the best, as a share of its mean, are as good.
+    workers, dask
+        As for `run_study`; the choice is the same with any number.
+    say : callable
+        Called with what is being done.
+
+    Raises
+    ------
+    UserError
+        An axis or a value is wrong; too many candidates; no candidate can be planned; results lack a column.
+    """
+    most = scenario.monte_carlo.trials
+    axes = placed_axes(scenario, axes)
+    grid = [gridded(axis, step_of(axis, scenario)) for axis in axes]
+    if (count := check_design(grid, "grid", None)) > MAX_CANDIDATES:
+        raise UserError(f"found {count:,} candidates; allowed: at most {MAX_CANDIDATES:,}: fewer values, or ranges")
+    points = design_points(grid)
+    check_values(scenario, grid, points)
+    space = Space(scenario, minimise, min(FIRST, most))
+
+    def run(scenarios: Sequence[Scenario], trials: int, first: int) -> PointRows:
+        return run_points(points_of(scenarios, trials, scenario.monte_carlo.seed, first=first), workers=workers, dask=dask)
+
+    race = Race(RESULTS[minimise], constraints, most, run, indifference)
+    plan = Plan(scenario, minimise, axes, race, [])
+    say(f"{len(points):,} candidates: layouts, memory, least time, cost and energy")
+    _add(plan, space, points)
+    if not race.entries:
+        raise UserError(f"no candidate can run; the first one: {plan.impossible[0][1]}")
+    say("race")
+    race.run()
+    for axis in axes:
+        if axis.continuous:
+            say(f"zoom into {axis.path}")
+            _zoom(plan, space, axis)
+    _choose(plan, most if confirm is None else confirm, say)
+    say("front of days, dollars and tonnes")
+    _complete_front(plan)
+    return plan
+
+
+def _add(plan: Plan, space: Space, points: Sequence[dict[str, Any]]) -> list[Entry]:
+    """Let points take part that are not yet in the race; keep why the others cannot."""
+    known = {key_of(entry.candidate.changes) for entry in plan.race.entries} | {key_of(changes) for changes, _ in plan.impossible}
+    found = []
+    for changes in points:
+        if key_of(changes) in known:
+            continue
+        try:
+            found.append(space.candidate(changes))
+        except UserError as error:
+            plan.impossible.append((dict(changes), str(error)))
+    return plan.race.add(found)
+
+
+def _zoom(plan: Plan, space: Space, axis: Axis) -> None:
+    """Look closer at a range around the leader."""
+    step = step_of(axis, plan.scenario)
+    leader = plan.race.leader()
+    if leader is None:
+        return
+    if not step:
+        _surface(plan, space, axis, leader)
+        return
+    tried = {float(value) for value in gridded(axis, step).values}
+    while leader is not None:
+        values = finer(sorted(tried), float(leader.candidate.changes[axis.path]), step)
+        if not values:
+            return
+        tried |= {float(value) for value in values}
+        _add(plan, space, [{**leader.candidate.changes, axis.path: value} for value in values])
+        leader = plan.race.run()
+
+
+def _surface(plan: Plan, space: Space, axis: Axis, leader: Entry) -> None:
+    """Fit the response surface of a range around the leader; its vertex is the favourite."""
+    start = axis.number(leader.candidate.changes[axis.path])
+    if start is None or axis.low <= 0.0:
+        return
+    known: dict[float, Entry] = {}
+
+    def changes_at(value: float) -> dict[str, Any]:
+        share = math.log(value / axis.low) / math.log(axis.high / axis.low)
+        ratio = Axis(axis.path, (), axis.low, axis.high, log=True)
+        return {**leader.candidate.changes, axis.path: ratio.at(min(max(share, 0.0), 1.0))}
+
+    def evaluate(values: np.ndarray, trials: int) -> np.ndarray | None:
+        try:
+            for value in values.tolist():
+                if value not in known:
+                    known[value] = Entry(space.candidate(changes_at(value)))
+        except UserError:
+            return None
+        entries = [known[value] for value in values.tolist()]
+        for first in sorted({entry.trials for entry in entries}):
+            plan.race.extend([entry for entry in entries if entry.trials == first], trials)
+        if any(entry.trials < trials for entry in entries):
+            return None
+        return np.stack([entry.rows[plan.objective][:trials] for entry in entries])
+
+    found = best_of_range(evaluate, start, axis.low, axis.high, plan.race.most)
+    plan.surface += [entry for entry in known.values() if entry.trials]
+    if found is None:
+        return
+    plan.vertices[axis.path] = found
+    best = _add(plan, space, [changes_at(found.value)])
+    if best:
+        plan.race.extend(best, leader.trials)
+        plan.race.favourite = best[0]
+        plan.race.run()
+
+
+def _choose(plan: Plan, confirm: int, say: Say) -> None:
+    """Settle the choice: the leader that fresh trials do not refute."""
+    race = plan.race
+    for _ in range(_CONFIRMATIONS):
+        leader = race.leader()
+        plan.certain = leader is not None
+        if leader is None:  # nothing is sure; what looks as if it met them all
+            looks = [e for e in race.entries if e.trials and not e.barred
+                     and all(j.shortfall <= 0.0 for j in race.judgements(e))]
+            leader = min(looks, key=lambda e: e.mean(race.objective), default=None)
+        plan.choice, plan.confirmed = leader, None
+        if leader is None:
+            return
+        plan.certain = plan.certain and all(j.verdict == "met" for j in race.judgements(leader, 0.05))
+        if not confirm:
+            return
+        say(f"confirm {leader.candidate.label}")
+        race.used += confirm
+        rows = race.rows_of([leader.candidate], confirm, race.most)[0]
+        if isinstance(rows, str):
+            leader.barred = f"does not finish: {rows}"
+        else:
+            plan.confirmed = Confirmed(rows, [judge(c, rows, _TWO_SIDED) for c in race.constraints])
+            if plan.confirmed.holds:
+                return
+            leader.barred = next(f"{c.text} (in fresh trials)" for c, j in
+                                 zip(race.constraints, plan.confirmed.judgements, strict=True) if j.shortfall > 0.0)
+        race.run()
+    plan.choice = None
+
+
+def _complete_front(plan: Plan) -> None:
+    """Simulate, with few trials, what may be on the front though it cannot be the choice: nothing simulated beats its least."""
+    race = plan.race
+    for entry in race.entries:
+        if entry.trials or entry.barred:
+            continue
+        bounds = [entry.candidate.least.bound(column) for column in FRONT]
+        row = np.array([math.nan if bound is None else bound.mean() for bound in bounds])
+        values = np.array([[other.mean(column) for column in FRONT] for other in plan.simulated]).reshape(-1, len(FRONT))
+        if np.isnan(row).all() or not beaten(row, values):
+            race.extend([entry], race.rounds[0])
+
+
+def changed_values(plan: Plan, entry: Entry) -> str:
+    """Return what makes an entry differ from the scenario that was given, in one line."""
+    return label_of(entry.candidate.changes) or "as given"
