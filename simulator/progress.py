@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -14,37 +16,57 @@ if TYPE_CHECKING:
 
 def run_with_progress(scenario: Scenario | QueueScenario, **how: Any) -> Any:
     """Run a study under a progress bar, which says when kernels are compiled first; `how` as for `run_study`."""
+    from simulator.montecarlo import run_queue_study, run_study
+    from simulator.scenario import Scenario
+
+    kernels = isinstance(scenario, Scenario)  # a queue has none
+    run: Any = run_study if kernels else run_queue_study
+    with progress_bar(scenario.monte_carlo.trials, kernels=kernels) as progress:
+        return run(scenario, progress=progress, **how)
+
+
+@contextmanager
+def progress_bar(total: int | None = None, *, kernels: bool = True,
+                 median: bool = True) -> Iterator[Callable[[Columns, bool], None]]:
+    """Show a bar on stderr, none in pipes; yield what a study calls with its chunks.
+
+    Parameters
+    ----------
+    total : int, optional
+        Trials; None where it is not known.
+    kernels : bool
+        What runs needs compiled kernels.
+    median : bool
+        Show the running P50 of their times.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from kernels import is_compiled
-    from simulator.montecarlo import run_queue_study, run_study
-    from simulator.scenario import Scenario
 
     console = Console(stderr=True)
-    compiled = is_compiled() or not isinstance(scenario, Scenario)  # a queue has no kernels
+    compiled = not kernels or is_compiled()
     first = "running" if compiled else "compiling kernels (first run only; about half a minute)"
     if not console.is_terminal and not compiled:
         console.print(f"{first} ...", highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
                TextColumn("{task.fields[left]}"), TextColumn("{task.fields[median]}"))
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(first, total=scenario.monte_carlo.trials, rate="", left="", median="")
-        seen = Seen(scenario.monte_carlo.trials)
+        task = bar.add_task(first, total=total, rate="", left="", median="")
+        seen = Seen(total)
 
         def progress(chunk: Columns, new: bool) -> None:
             seen.add(chunk, new)
             bar.update(task, completed=seen.trials, description="running", rate=seen.rate(), left=seen.left(),
-                       median=seen.median())
+                       median=seen.median() if median else "")
 
-        run: Any = run_study if isinstance(scenario, Scenario) else run_queue_study
-        return run(scenario, progress=progress, **how)
+        yield progress
 
 
 class Seen:
     """Trials that came back: how many, how fast, and the median of their time. Those read from a folder have no speed."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int | None) -> None:
         self.total, self.trials = total, 0
         self._new, self._start_s = 0, monotonic()
         self._days: list[np.ndarray] = []
@@ -71,7 +93,7 @@ class Seen:
 
     def left(self) -> str:
         """Return the time that remains to show."""
-        if not self.speed():
+        if self.total is None or not self.speed():
             return ""
         seconds = round((self.total - self.trials) / self.speed())
         hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60

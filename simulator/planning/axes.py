@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from simulator.distributions import is_distribution
 from simulator.errors import UserError, unknown_name
 from simulator.montecarlo.streams import stream
+from simulator.planning.wording import short
 from simulator.scenario import Scenario
 from simulator.scenario.edits import edited
 from simulator.scenario.paths import nearest_path, quantity_at
@@ -32,7 +32,6 @@ _TRIED = 20  # combinations, before a value that does not fit alone is refused
 _END = r"[^,{}\[\]\"']+?"
 _RANGE = re.compile(rf"\s*({_END})\s*\.\.\s*({_END})\s*(?::\s*(\d+))?\s*(\slog)?\s*")
 _UNIT = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?\s*([A-Za-z%/].*)")
-_EXACT = re.compile(r"(-?\d+\.\d+(?:e[-+]?\d+)?) (\D.*)")  # a quantity with all its digits
 _NOT_SWEPT = {"monte_carlo": "trials and seed are the same at all points: allowed are --trials and --seed"}
 
 
@@ -298,21 +297,3 @@ def _fits_somewhere(scenario: Scenario, axis: Axis, value: Any, points: Sequence
             continue
         return True
     return False
-
-
-def short(value: Any) -> str:
-    """Return a value as tables show it: a record by its name, a distribution in one line, numbers with few digits."""
-    if isinstance(value, dict):
-        if is_distribution(value):
-            return ", ".join(f"{name} {short(given)}" for name, given in value.items())
-        return str(value["name"]) if "name" in value else "{" + ", ".join(f"{k}: {short(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(short, value)) + "]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.6g}"
-    match = _EXACT.fullmatch(value) if isinstance(value, str) else None
-    return f"{float(match[1]):,.6g} {match[2]}" if match else str(value)

@@ -47,6 +47,7 @@ class Difference(NamedTuple):
         return self.low > 0.0 or self.high < 0.0
 
 
+_ROUNDING = 1e-12  # of a mean, relative: means of the same numbers in another order
 _UNKNOWN = Difference(math.nan, math.nan, math.nan)
 
 
@@ -77,11 +78,13 @@ def unpaired_difference(values: np.ndarray, base: np.ndarray) -> Difference:
     """
     if not (values.size and base.size) or np.isnan(values).any() or np.isnan(base).any():
         return _UNKNOWN
+    noise = _ROUNDING * max(abs(float(values.mean())), abs(float(base.mean())))
     mean = float(values.mean() - base.mean())
+    mean = mean if abs(mean) > noise else 0.0
     if min(values.size, base.size) < 2:
         return Difference(mean, -math.inf, math.inf)
     parts = [float(v.var(ddof=1)) / v.size for v in (values, base)]
-    if sum(parts) == 0.0:
+    if math.sqrt(sum(parts)) <= noise:
         return Difference(mean, mean, mean)
     freedom = sum(parts) ** 2 / sum(part**2 / (v.size - 1) for part, v in zip(parts, (values, base), strict=True))
     half = student(freedom) * math.sqrt(sum(parts))
