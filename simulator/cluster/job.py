@@ -130,6 +130,6 @@ def grow(history: History) -> None:
 
 def pause(history: History, at_s: float) -> None:
     """Stand still until the next order, which the clock then obeys."""
-    _, until_s = history.next_pause(at_s - 1e-9)
+    _, until_s = history.next_pause(math.nextafter(at_s, -math.inf))
     if until_s > history.state[NOW]:
         _stop_and_restart(history, until_s - float(history.state[NOW]), CURTAILED)

@@ -446,3 +446,19 @@ def test_a_pause_that_puts_a_recovery_off_does_not_begin_it_anew() -> None:
         found.append(Interval(at_s, at_s + seconds, state, 0, cause))
         at_s += seconds
     assert interruptions(found) == [(10.0, 11.0, "gpu"), (11.0, 17.0, PAUSE)]
+
+
+def test_a_pause_ends_however_late_in_the_run_it_comes():
+    late = {"training": {"tokens": "5 T"}, "facility": {"curtailment": [{"at": "250 days", "duration": "4 h", "to": "5 %"}]}}
+    with_pause, without = (run(**{**late, **change}) for change in ({}, {"facility": {"curtailment": []}}))
+    paused_s = with_pause.row["time_curtailed_s"]
+    assert 3.0 * HOUR <= paused_s <= 4.0 * HOUR
+    assert with_pause.row["time_s"] == pytest.approx(without.row["time_s"] + paused_s, abs=2.0 * HOUR)
+
+
+def test_a_trial_that_meets_no_event_has_the_columns_of_one_that_does():
+    rare = scenario(facility={"curtailment": [{"rate": "2 per 2 days", "duration": "2 h", "to": "50 %",
+                                               "payment": "0.1 USD/kWh"}]})
+    rows = [Trials(rare).run(trial).row for trial in range(12)]
+    met = [row["cost_demand_response_usd"] != 0.0 for row in rows]
+    assert any(met) and not all(met)
