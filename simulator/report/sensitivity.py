@@ -97,7 +97,7 @@ def sensitivity_view(found: Sensitivity) -> Group:
                       "against all at central; swing: from P10 to P90, all with the same luck (luck: single runs at central). "
                       "first: share of the variance that goes when the input is known; total: share that is left when all others "
                       f"are (Sobol indices, 95 %: {_widest(found)})."))
-    parts += [Text(f"Correlated, so one input for these shares; each moves alone from P10 to P90: {group}")
+    parts += [Text(f"* Correlated, so one input for these shares; each moves alone from P10 to P90: {group}")
               for group in found.together]
     if found.unfinished:
         parts.append(Text(f"{len(found.unfinished):,} of {found.runs:,} runs did not finish and are left out, with those they "
@@ -133,7 +133,8 @@ def _shares(found: Sensitivity, column: str, path: str) -> tuple[str, str]:
     first, total = float(one.first[place]), float(one.total[place])
     if math.isnan(first):
         return "-", "-"
-    return f"{_percent(first)} %", f"{_percent(total)} %"
+    star = "*" if path != one.names[place] else ""
+    return f"{_percent(first)} %{star}", f"{_percent(total)} %{star}"
 
 
 def _percent(share: float) -> str:
@@ -165,7 +166,8 @@ def tornado_figure(found: Sensitivity) -> Figure:
     axes = figure.subplots(len(known), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for ax, (column, tornado) in zip(axes, known.items(), strict=True):
         _panel(ax, found, tornado, shown[column])
-    figure.suptitle(f"{found.scenario.name}: each input at its P10 (blue) and P90 (orange), all others central", fontsize=11)
+    figure.suptitle(f"{found.scenario.name}: each input at its P10 (blue) and P90 (orange), all others central"
+                    + "".join(f"\n* correlated, one share for all: {group}" for group in found.together), fontsize=11)
     return figure
 
 
@@ -198,7 +200,7 @@ def _panel(ax: Axes, found: Sensitivity, tornado: Tornado, swings: list[Swing]) 
     for i, name in enumerate(names):
         one, place = _place(found, tornado.column, name)
         first = float(one.first[place])
-        text = "-" if math.isnan(first) else f"{_percent(first)} %"
+        text = "-" if math.isnan(first) else f"{_percent(first)} %" + ("*" if name != one.names[place] else "")
         ax.annotate(text, (1.06, i), xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=9,
                     color="#222222" if first >= MATTERS else "#888888")
     ax.annotate("known, it takes away\nof the variance", (1.06, 1.0), xytext=(0, 4), textcoords="offset points",

@@ -146,6 +146,7 @@ def test_correlated_inputs_are_one_input_for_the_indices() -> None:
     assert found.indices["cost_usd"].first[1] == pytest.approx(1.0, abs=0.1)
     assert {swing.path for swing in found.tornados["cost_usd"].swings} == {PRICE, PUE}
     assert runs_of(tied, 20, 64) == found.runs
+    assert [text.get_text()[-1] for text in tornado_figure(found).axes[0].texts if "%" in text.get_text()] == ["*", "%"]
     assert sensitivity_json(found)["results"]["cost_usd"]["indices"][1]["input"] == f"{PUE} + {PRICE}"
 
 
