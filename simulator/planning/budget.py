@@ -165,9 +165,13 @@ def _too_little(costs: Costs, law: ScalingLaw, budget_usd: float, spread: float,
     tokens = max(optimal_tokens(law, smallest), 4.0 * costs.batch)
     fixed, slope = costs.line(0, float(costs.rough_usd_per_token[0]) * tokens)
     least_usd = spread * (fixed + slope * tokens) + serving_usd_per_parameter * smallest
-    return UserError(f"--budget: found {budget_usd:,.0f} USD; allowed: about {least_usd:,.0f} USD or more, which trains the "
+    return UserError(f"--budget: found {_usd(budget_usd)} USD; allowed: about {_usd(least_usd)} USD or more, which trains the "
                      f"smallest model of the family ({short(smallest)} parameters, {short(tokens)} tokens) on "
                      f"{costs.scenario.cluster.accelerators:,} x {costs.scenario.cluster.accelerator.name}")
+
+
+def _usd(amount: float) -> str:
+    return f"{amount:,.0f}" if amount >= 100.0 else f"{amount:.3g}"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from simulator.performance.hardware import needed
 from simulator.performance.search import choose_layout, layout_of, main_batch, recomputing, search
 from simulator.planning.families import family
 from simulator.scenario import Scenario
-from simulator.workload import parameters, step_batches
+from simulator.workload import parameters
 
 PILOT = 8  # trials of each size at central values; the same luck for all
 COLUMNS = ("cost_usd", "time_s", "energy_j", "carbon_kg", "accelerator_s", "mfu", "ettr")
@@ -31,7 +31,7 @@ def with_layout(scenario: Scenario, *, even: bool = False) -> Scenario | None:
     """Return a scenario without open distributions with its fastest layout; None where nothing fits in memory.
 
     The scenario's recomputation stays; only where nothing fits with it, recomputing more is tried. `even`: all data-parallel
-    ranks have the same number of sequences, in every stretch of the batch schedule.
+    ranks have the same number of microbatches, in the stretch of the batch schedule that trains the most tokens.
     """
     own = scenario.training.recompute
     more = _KEEPING[_KEEPING.index(own) + 1:] if isinstance(own, str) else ("full",)
@@ -48,10 +48,7 @@ def with_layout(scenario: Scenario, *, even: bool = False) -> Scenario | None:
 def _even(scenario: Scenario, rows: np.ndarray) -> np.ndarray:
     """Return which layouts give all data-parallel ranks equal work, shape (n,)."""
     data, microbatch = (rows[:, LayoutPack._fields.index(name)] for name in ("data", "microbatch"))
-    whole = main_batch(scenario).sequences % (data * microbatch) == 0.0
-    for batch in step_batches(scenario.training):
-        whole &= batch.sequences % data == 0.0
-    return np.asarray(whole)
+    return np.asarray(main_batch(scenario).sequences % (data * microbatch) == 0.0)
 
 
 def columns_of_trials(scenario: Scenario, trials: int) -> dict[str, np.ndarray]:

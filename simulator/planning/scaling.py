@@ -95,5 +95,5 @@ def optimal_tokens(law: ScalingLaw, parameters: float) -> float:
 def beyond_fit(law: ScalingLaw, parameters: float, tokens: float) -> list[str]:
     """Return what lies beyond the runs that a law was fitted to, in words; empty where nothing does or it is not said."""
     limits = (("parameters", parameters, law.largest_parameters), ("tokens", tokens, law.largest_tokens))
-    return [f"{found / limit:.3g} times the {what} of the largest run that {law.name} was fitted to"
+    return [f"{found / limit:.3g} times the {what} of the largest run that it was fitted to"
             for what, found, limit in limits if limit is not None and found > limit]
