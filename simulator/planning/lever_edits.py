@@ -123,9 +123,9 @@ def route(scenario: Scenario, assumed: Assumed) -> Changed:
                                       "published_parameters": None, "published_active_parameters": None})
     own = layout_in_use(scenario.central())
     changed = fitted_layout(with_work(scenario.model_copy(update={"model": routed}), assumed.numbers["moe-work"]), own)
-    return changed, (f"{_EXPERTS} experts, {_EXPERTS_PER_TOKEN} a token, {_billions(parameters(routed).total)} parameters of "
-                     f"which {_billions(parameters(routed).active)} are active; {central(assumed.numbers['moe-work']):.2f} of the "
-                     f"tokens; expert: {layout_in_use(changed).expert}")
+    sizes, work = parameters(routed), central(assumed.numbers["moe-work"])
+    return changed, (f"{_EXPERTS} experts, {_EXPERTS_PER_TOKEN} a token, {_billions(sizes.total)} parameters of which "
+                     f"{_billions(sizes.active)} are active; {work:.2f} of the tokens; expert: {layout_in_use(changed).expert}")
 
 
 def _billions(count: float) -> str:
@@ -287,16 +287,12 @@ def cleaner_site(scenario: Scenario, assumed: Assumed) -> Changed:
     moved = at_site(scenario, name)
     there = central(site.carbon_intensity_kgco2e_per_j)
     kept = ""
-    if site.electricity_usd_per_j is None and scenario.facility.site is not None:  # whoever pays a site's price goes on to
+    pays = scenario.pricing.owned is not None or scenario.pricing.electricity is not None
+    if pays and site.electricity_usd_per_j is None and scenario.facility.site is not None:
         price = scenario.facility.site.electricity_usd_per_j
-        moved = moved.model_copy(update={"facility": moved.facility.model_copy(
-            update={"site": site.model_copy(update={"electricity_usd_per_j": price})})})
-        kept = "; its price of electricity is not known, the old one is kept" if _pays_power(scenario) else ""
+        moved = _with(moved, "facility", site=site.model_copy(update={"electricity_usd_per_j": price}))
+        kept = "; its price of electricity is not known, the old one is kept"
     return moved, f"{name}: {there * _GRAMS_PER_KWH:.3g} gCO2e/kWh for {intensity * _GRAMS_PER_KWH:.3g}{kept}"
-
-
-def _pays_power(scenario: Scenario) -> bool:
-    return scenario.pricing.owned is not None or scenario.pricing.electricity is not None
 
 
 def _carbon_at(scenario: Scenario, name: str) -> float:

@@ -86,7 +86,8 @@ ASSUMPTIONS: dict[str, Assumption] = {
         "9 T over 15 T tokens (Llama model cards, FROM MEMORY) times 1 + 86/460 to 1 + 86/370 thousand GPU-hours (Llama 3.2 3B "
         "and 1B, model card). Minitron, arXiv:2407.14679, needs 1/40 of the tokens (FROM MEMORY)"),
     "power-limit": Assumption(
-        None, 0.2, 1.0, "power limit over TDP", "without one: the limit of 40 to 95 % at which the run's steps take least energy"),
+        None, 0.2, 1.0, "power limit over TDP",
+        "without one: the limit of 40 to 95 % at which the run's steps take least energy"),
     "carbon-swing": Assumption(
         0.2, 0.0, 1.0, "amplitude of carbon intensity over a day, where the scenario has none by the hour",
         "a synthetic profile, as in scenarios/hourly-year.yaml (FROM MEMORY, no more than plausible)"),
