@@ -56,7 +56,7 @@ def _rows(scenario: Scenario, batch: StepBatch) -> Iterator[tuple[float, ...]]:
     n, layers = cluster.accelerators, model.layers
     start = layout_pack(Layout(), n, layers)
     experts = model.mixture_of_experts.experts if model.mixture_of_experts else 1
-    contexts = [2**i for i in range(7) if int(batch.sequence) % 2**i == 0 and batch.sequence / 2**i >= _MIN_CONTEXT_TOKENS]
+    contexts = [1, *(2**i for i in range(1, 7) if batch.sequence % 2**i == 0 and batch.sequence / 2**i >= _MIN_CONTEXT_TOKENS)]
     tensors = [t for t in _divisors(model.heads, min(64, cluster.accelerator.scale_up_domain)) if n % t == 0]
     for tensor in tensors:
         for context in (c for c in contexts if n % (tensor * c) == 0):

@@ -129,3 +129,9 @@ def test_what_fits_nowhere_is_refused_with_what_would_help() -> None:
         choose_layout(tiny)
     with pytest.raises(UserError, match="finds no layout"):
         rank_layouts(tiny)
+
+
+def test_sequences_shorter_than_a_context_rank_keeps_have_layouts() -> None:
+    found = search(load_scenario(SCENARIOS / "t5-11b.yaml"))  # 512 tokens
+    assert np.isfinite(found.times_s).any()
+    assert (found.layouts[:, LayoutPack._fields.index("context")] == 1.0).all()
