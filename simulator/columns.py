@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterator
 
 from simulator.errors import unknown_name
+from simulator.files import open_file
 from simulator.units import QuantityError, shorten
+
+MAX_CSV_BYTES = 200_000_000  # a million rows of 200 characters
 
 
 def csv_lines(file: str, content: str) -> Iterator[tuple[str, list[str]]]:
@@ -26,7 +30,7 @@ def csv_lines(file: str, content: str) -> Iterator[tuple[str, list[str]]]:
         With file, line, what was found and what is allowed.
     """
     try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
+        with io.TextIOWrapper(open_file(file, MAX_CSV_BYTES), encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
             for cells in reader:
                 if any(cell.strip() for cell in cells):

@@ -1,10 +1,13 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, and only what is a file is read."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from simulator.errors import UserError
 
@@ -38,3 +41,28 @@ def check_place(file: Path) -> None:
         raise UserError(f"{file}: there is no folder {folder}")
     if not os.access(folder, os.W_OK):
         raise UserError(f"{file}: the folder {folder} is not writable")
+
+
+def open_file(file: str | os.PathLike[str], most_bytes: int) -> BinaryIO:
+    """Open a file to read; a pipe, a device or a folder (which could hang or never end) is refused without waiting for it.
+
+    Raises
+    ------
+    OSError
+        No such file, not readable, no regular file (`strerror` says so), or more than `most_bytes`.
+    ValueError
+        A name that no file can have.
+    """
+    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "found a folder", os.fspath(file))
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "found a pipe or a device", os.fspath(file))
+        if found.st_size > most_bytes:
+            raise OSError(errno.EFBIG, f"found more than {most_bytes} bytes", os.fspath(file))
+        return os.fdopen(descriptor, "rb")
+    except OSError:
+        os.close(descriptor)
+        raise

@@ -19,6 +19,7 @@ from simulator.catalog.records import FailureComponent, FailureKind
 from simulator.cluster.checkpoints import CheckpointCost, checkpoint_cost, interval_s
 from simulator.cluster.laws import Laws, component_laws, recovery_laws
 from simulator.cluster.orders import LIMITS, Rules, rules
+from simulator.errors import UserError
 from simulator.performance import StepEstimate, estimate_steps, longest
 from simulator.performance.estimate import mfu_precision
 from simulator.performance.hardware import needed, peak_flops_per_s
@@ -26,6 +27,10 @@ from simulator.scenario import Scenario
 from simulator.scenario.operations import Copies
 
 KINDS: tuple[str, ...] = get_args(FailureKind)
+PATIENCE = 20.0  # a run is given up after so many times what its steps take,
+PATIENCE_S = 365 * 86400.0  # and this: a short run may wait long for one repair, whose times have a long tail
+_LONGEST_S = 1000 * 365 * 86400.0
+_MOST_FAILURES, _MOST_WINDOWS = 5_000_000, 200_000  # some seconds of a trial
 # Kinds that stop the job each time; what they cost decides how often to save.
 _STOPPING = ("hardware", "software", "planned", "corruption", "loss-spike", "preemption")
 
@@ -133,6 +138,23 @@ class RunPlan:
         return float(self.first_step[-1])
 
 
+def _check_length(scenario: Scenario, estimates: tuple[StepEstimate, ...]) -> None:
+    """Raise UserError for a run so long, or with so much that may happen in it, that its simulation would not end."""
+    ideal_s = sum(e.step_time_s * e.batch.steps for e in estimates)
+    if not 0.0 < ideal_s <= _LONGEST_S:
+        raise UserError(f"found steps of {estimates[0].step_time_s:.3g} s, {ideal_s / 86400.0:.3g} days together; allowed: "
+                        f"more than 0 and at most {_LONGEST_S / 86400.0:,.0f} days")
+    nodes, windows = scenario.cluster.nodes, scenario.cluster.maintenance
+    rate = sum(c.rate_per_s * nodes / c.blast_radius * (1.0 + c.burst) for c in scenario.failures.components)
+    for what, often, most in (("failures", rate, _MOST_FAILURES),
+                              ("maintenance windows", 1.0 / windows.every_s if windows else 0.0, _MOST_WINDOWS)):
+        found = often * (PATIENCE * ideal_s + PATIENCE_S)
+        if not found <= most:
+            raise UserError(f"found {often * 86400.0:.3g} {what} a day, {found:.3g} in {PATIENCE:.0f} times the "
+                            f"{ideal_s / 86400.0:.3g} days of all steps and a year, after which a run is given up; allowed: at "
+                            f"most {most:,}")
+
+
 def _mtbf_s(scenario: Scenario) -> float:
     """Return the mean time between stops of the job, with the mean life where a rate changes with age, s."""
     nodes = scenario.cluster.nodes
@@ -214,6 +236,7 @@ def plan_run(scenario: Scenario, estimates: tuple[StepEstimate, ...] | None = No
     estimates = estimate_steps(scenario) if estimates is None else estimates
     cluster, recovery = scenario.cluster, scenario.failures.recovery
     components = tuple(c for c in scenario.failures.components if c.rate_per_s > 0.0)
+    _check_length(scenario, estimates)
     cost = checkpoint_cost(scenario, estimates[0].batch)
     mtbf_s = _mtbf_s(scenario)
     later = tuple((step.at_s, plan_run(_grown(scenario, step.accelerators)))

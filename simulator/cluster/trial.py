@@ -17,12 +17,10 @@ from simulator.accounting.supply import Conditions
 from simulator.cluster.history import History
 from simulator.cluster.job import job
 from simulator.cluster.orders import conditions
-from simulator.cluster.plan import KINDS, RunPlan
+from simulator.cluster.plan import KINDS, PATIENCE, PATIENCE_S, RunPlan
 from simulator.errors import UserError
 
 _HITS = tuple(f"interruptions_{kind.replace('-', '_')}" for kind in KINDS)
-_PATIENCE = 20.0
-_PATIENCE_S = 365 * 86400.0  # a short run may wait long for one repair, whose times have a long tail
 _LOG_ROWS = 50_000
 
 
@@ -113,7 +111,7 @@ def _history(plan: RunPlan, stream: Callable[[str], np.random.Generator], met: C
     env = simpy.Environment()
     history = History(plan, stream, met, log_rows=log_rows, by_kind=by_kind)
     ideal_s = float(np.diff(plan.job.first_step) @ plan.job.step_s)
-    env.run(until=env.process(job(env, history, _PATIENCE * ideal_s + _PATIENCE_S)))
+    env.run(until=env.process(job(env, history, PATIENCE * ideal_s + PATIENCE_S)))
     if not history.done:
         _give_up(history)
     return history
@@ -131,7 +129,7 @@ def _give_up(history: History) -> None:
     if paused > waiting:
         why = (f"it was paused {paused:.0%} of the time: give a higher power cap, or events and rules that leave it more; its "
                f"slowest clock takes {plan.powers_w[-1] / 1e3:,.4g} kW of IT power")
-    raise RunDoesNotFinish(f"the run does not finish: after {now_s / 86400:,.0f} days, {_PATIENCE:.0f} times what its steps "
+    raise RunDoesNotFinish(f"the run does not finish: after {now_s / 86400:,.0f} days, {PATIENCE:.0f} times what its steps "
                            f"take, {done:.1%} is done and {why}")
 
 

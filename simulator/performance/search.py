@@ -47,7 +47,9 @@ class Candidates(NamedTuple):
 
 
 def _divisors(number: int, limit: int) -> list[int]:
-    return [n for n in range(1, min(limit, number) + 1) if number % n == 0]
+    tried = min(limit, math.isqrt(number))
+    small = [n for n in range(1, tried + 1) if number % n == 0]
+    return small + [n for n in (number // d for d in reversed(small)) if tried < n <= limit] if tried < limit else small
 
 
 def _rows(scenario: Scenario, batch: StepBatch) -> Iterator[tuple[float, ...]]:

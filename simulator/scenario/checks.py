@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import unknown_name
-from simulator.fields import Distribution
+from simulator.fields import Distribution, file_key
 from simulator.units import shorten
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from simulator.scenario.training import Layout
 
 _LARGEST_DIVISOR_TRIED = 100_000
+_MOST_NODES = 2_000_000  # of a cluster, spares included: some 80 bytes each in every trial
 
 
 class FieldError(ValueError):
@@ -56,6 +57,17 @@ def check_nodes(accelerators: int, per_node: int) -> None:
     if accelerators > per_node and accelerators % per_node:
         raise FieldError("accelerators", f"found {accelerators}; allowed: a multiple of the {per_node} accelerators "
                                          f"of a node, such as {listed(nearest_multiples(per_node, accelerators))}")
+
+
+def check_size(cluster: Cluster) -> None:
+    """No more nodes than a trial can hold, spares and repair crew included."""
+    per_node = cluster.accelerator.accelerators_per_node
+    sizes = {"accelerators": -(-cluster.accelerators // per_node), "spares": cluster.spares, "warm_spares": cluster.warm_spares,
+             "cold_spares": cluster.cold_spares, "repair_crew": cluster.repair_crew,
+             **{f"growth.{i}.accelerators": -(-step.accelerators // per_node) for i, step in enumerate(cluster.growth)}}
+    for key, nodes in sizes.items():
+        if nodes > _MOST_NODES:
+            raise FieldError(key, f"found {nodes:,} nodes; allowed: at most {_MOST_NODES:,}")
 
 
 def check_growth(cluster: Cluster) -> None:
@@ -101,6 +113,9 @@ def check_scenario(scenario: Scenario) -> None:
     """All rules between sections, in the order in which a planner would set them."""
     from simulator.scenario.series import check_series
 
+    for key, goal in scenario.goals:
+        if isinstance(goal, Distribution):
+            raise FieldError(f"goals.{file_key(key)}", f"found {goal!r}; allowed: one quantity (results have the distribution)")
     accelerator = scenario.cluster.accelerator
     check_series(scenario, scenario.calendar)
     check_generation(accelerator.generation)

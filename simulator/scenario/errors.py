@@ -19,6 +19,7 @@ from simulator.units import KINDS, shorten
 _MOST = 10
 _KIND = {"models": "model", "accelerators": "accelerator", "fabrics": "fabric", "failures": "failure profile",
          "sites": "site", "pricing": "pricing preset"}
+_TAGS = ("<mapping>", "<auto>", "[key]")  # what pydantic puts into a path beside keys
 _LACKING_CONTAINER = {"model_type", "model_attributes_type", "dict_type", "tuple_type", "list_type"}
 
 
@@ -62,7 +63,10 @@ def _lines(error: ValidationError, positions: dict[Path, Mark], root: type[Recor
 
 def _path(detail: ErrorDetails) -> Path:
     """Return the path in file form: without pydantic's tags, with the field a `FieldError` names."""
-    path = tuple(step for step in detail["loc"] if not (isinstance(step, str) and step[:1] in "<["))
+    *way, last = detail["loc"] or ("",)
+    path = tuple(step for step in way if not (isinstance(step, str) and step in _TAGS))
+    if last not in _TAGS or detail["type"] in ("missing", "extra_forbidden"):  # then it is a key, whatever it looks like
+        path = (*path, last) if detail["loc"] else path
     broken = detail.get("ctx", {}).get("error")
     extra = getattr(broken, "path", ())
     return (*path, *(int(step) if step.isdigit() else step for step in extra))

@@ -21,6 +21,7 @@ from simulator.scenario.models import CATALOG, DEFAULTS, Scenario
 from simulator.scenario.queueing import QueueScenario
 from simulator.scenario.reading import MAX_DEPTH, Document, Mark, Path, parse_document, place, read_text
 from simulator.scenario.series import FORMS, series_paths
+from simulator.scenario.trust import check_named_files
 
 # Keys of which a child that gives one side drops the other side of what it extends.
 _ALTERNATIVES: dict[Path, tuple[set[str], set[str]]] = {
@@ -112,7 +113,9 @@ def _document(mapping: Mapping[str, Any], where: str) -> Document:
 
 
 def _read_with_parents(file: str, chain: tuple[str, ...]) -> Document:
-    return _extended(parse_document(read_text(file), file), file, (*chain, file))
+    document = parse_document(read_text(file), file)
+    check_named_files(document, file, file)
+    return _extended(document, file, (*chain, file))
 
 
 def _extended(document: Document, file: str, chain: tuple[str, ...]) -> Document:
@@ -133,7 +136,9 @@ def _extended(document: Document, file: str, chain: tuple[str, ...]) -> Document
         text = read_text(parent_file)
     except UserError as error:
         raise UserError(f"{where}: extends: {error}") from None
-    base = _extended(parse_document(text, parent_file), parent_file, (*chain, parent_file))
+    base_document = parse_document(text, parent_file)
+    check_named_files(base_document, parent_file, (*chain, parent_file)[0])
+    base = _extended(base_document, parent_file, (*chain, parent_file))
     return merge(base, Document(data, document.positions))
 
 

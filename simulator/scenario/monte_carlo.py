@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from simulator.errors import nearest
-from simulator.fields import CountOrZero, Distribution, Quantity, Record, map_distributions
+from simulator.fields import Distribution, Quantity, Record, Seed, map_distributions
 from simulator.scenario.checks import FieldError
 
 _LEAST_EIGENVALUE = 1e-9
@@ -35,7 +35,7 @@ class MonteCarlo(Record):
     """How much chance is sampled, and how."""
 
     trials: Annotated[int, Quantity("count", low=1, high=1e7, whole=True)] = 1000
-    seed: CountOrZero = 1
+    seed: Seed = 1
     sampling: Literal["random", "latin-hypercube", "sobol"] = Field(
         default="random", description="of what is not known; the luck of a run is always random")
     antithetic: bool = Field(default=False, description="trials in pairs, whose uniform numbers are u and 1 - u")

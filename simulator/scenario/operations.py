@@ -54,5 +54,5 @@ class Growth(Record):
     """A planned extension: from then on the job has more accelerators, all in data-parallel replicas."""
 
     at_s: PositiveSeconds
-    accelerators: Annotated[int, Quantity("count", low=1, high=1e18, whole=True)] = Field(
+    accelerators: Annotated[int, Quantity("count", low=1, high=1e9, whole=True)] = Field(
         description="that train from then on; the job restarts with them")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from simulator.errors import UserError, nearest
+from simulator.files import open_file
 
 Path = tuple[str | int, ...]
 
@@ -75,17 +76,15 @@ def read_document(file: str) -> Document:
 def read_text(file: str) -> str:
     """Return the text of a file; raise UserError if there is none, or it is no text of at most 20 MB."""
     try:
-        with open(file, "rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
+        with open_file(file, MAX_BYTES) as stream:
+            raw = stream.read(MAX_BYTES)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file{_similar_file(file)}") from None
     except IsADirectoryError:
         raise UserError(f"{file}: found a folder; allowed: a scenario file (YAML)") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"{file}: cannot be read: {reason}") from None
-    if len(raw) > MAX_BYTES:
-        raise UserError(f"{file}: found a file of more than {MAX_BYTES} bytes; allowed: a scenario file is smaller")
+        raise UserError(f"{file}: cannot be read: {reason}; allowed: a text file (YAML, UTF-8)") from None
     if b"\0" in raw:
         raise UserError(f"{file}: found a binary file; allowed: a text file (YAML, UTF-8)")
     try:

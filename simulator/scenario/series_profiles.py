@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from simulator.fields import CountOrZero, Distribution, Quantity, Record
+from simulator.fields import Distribution, Quantity, Record, Seed
 from simulator.scenario.calendar import HOUR_S, Calendar, wall_dates, year_start_s
 from simulator.scenario.checks import FieldError
 from simulator.units import QuantityError, format_quantity, shorten
@@ -194,7 +194,7 @@ class Wind(Record):
 
     capacity_w: Annotated[float, Fixed("power")]
     capacity_factor: Annotated[float, Fixed("ratio", high=0.7, above=True)]
-    seed: CountOrZero = 1
+    seed: Seed = 1
     persistence_s: Annotated[float, Fixed("time", low=HOUR_S, high=30 * 86400.0)] = Field(
         default=24.0 * HOUR_S, description="time in which correlation falls to 1/e")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from simulator.columns import MAX_CSV_BYTES
 from simulator.errors import UserError, unknown_name
+from simulator.files import open_file
 from simulator.units import shorten
 
 REQUIRED = ("job_id", "submit_time", "accelerators", "duration")
@@ -75,11 +78,11 @@ def read_trace(file: str, most: int, classes: Sequence[str] = ()) -> tuple[Trace
         With file, line, column, what was found and what is allowed.
     """
     try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
+        with io.TextIOWrapper(open_file(file, MAX_CSV_BYTES), encoding="utf-8-sig", newline="") as stream:
             return _read(csv.reader(stream, strict=True), file, most, classes)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; allowed: a trace of jobs (CSV)") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "found bytes that are no UTF-8"
         raise UserError(f"{file}: cannot be read: {reason}; allowed: a trace of jobs (CSV, UTF-8)") from None
 

@@ -247,7 +247,8 @@ def test_extends_merges_mappings_and_replaces_lists(tmp_path: Path) -> None:
     assert [phase.batch for phase in scenario.training.batch_schedule] == [2e6]
 
 
-def test_extends_is_relative_to_the_file_and_chains(tmp_path: Path) -> None:
+def test_extends_is_relative_to_the_file_and_chains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # what lies above a file may be read from a working folder that holds both
     (tmp_path / "deep").mkdir()
     write(tmp_path, "base.yaml", PARENT)
     write(tmp_path, "middle.yaml", "extends: base.yaml\nmodel: llama-3.1-70b\npricing: {owned: {}}\n")
@@ -264,9 +265,9 @@ def test_child_mapping_changes_the_catalog_record_its_parent_names(tmp_path: Pat
 
 
 def test_child_distribution_replaces_its_parents(tmp_path: Path) -> None:
-    write(tmp_path, "base.yaml", PARENT + "goals: {deadline: {uniform: [1 day, 2 days]}}\n")
-    child = write(tmp_path, "child.yaml", "extends: base.yaml\ngoals: {deadline: {choice: [3 days]}}\n")
-    assert load_scenario(child).central().goals.deadline_s == 3 * 86400
+    write(tmp_path, "base.yaml", PARENT + "facility: {pue: {uniform: [1.1, 1.2]}}\n")
+    child = write(tmp_path, "child.yaml", "extends: base.yaml\nfacility: {pue: {choice: [1.3]}}\n")
+    assert load_scenario(child).central().facility.pue == 1.3
 
 
 def test_overrides_lie_over_the_file(tmp_path: Path) -> None:
