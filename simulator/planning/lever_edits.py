@@ -349,6 +349,6 @@ def follow_carbon(scenario: Scenario, assumed: Assumed) -> Changed:
 
 
 PULLS: dict[str, Callable[[Scenario, Assumed], Changed]] = {  # in the order in which they change a scenario
-    "distillation": distil, "experts": route, "sparsity": sparsify, "hardware": newer_hardware, "precision": lower_precision,
+    "distillation": distil, "experts": route, "hardware": newer_hardware, "precision": lower_precision, "sparsity": sparsify,
     "layout": better_layout, "power": cap_power, "site": cleaner_site, "schedule": follow_carbon,
 }

@@ -1,7 +1,8 @@
 """Efficiency levers as a study: each alone against the scenario, then one after the other to all together, with the same luck.
 
 A set of levers changes the scenario in a fixed order (workload, machine, precision, layout, power, site, hours), so that each is
-worked out on what the others made of it; the order in which they join the set is that of the waterfall.
+worked out on what the others made of it; the order in which they join the set is that of the waterfall. Where a lever makes another
+one of the set possible, such as fp8 on newer hardware, or idle, that is in its bar, and said.
 """
 
 from __future__ import annotations
@@ -172,7 +173,7 @@ class LeverStudy:
         mean = self.mean(after, column) - self.mean(before, column)
         count = values.shape[1]
         half = Z95 * float((values[after] - values[before]).std(ddof=1)) / np.sqrt(count) if count > 1 else np.nan
-        half = 0.0 if before == after else half
+        half = 0.0 if before == after or half < 1e-9 * abs(mean) else half  # rounding, where there is no chance
         return Change(mean, mean - half, mean + half)
 
 
@@ -210,6 +211,7 @@ class _Sets:
         self._searched = base.training.layout == "auto"
         self.scenarios = [self._settled(base)]
         self._rows: dict[frozenset[str], int] = {frozenset(): 0}
+        self._pulled: dict[frozenset[str], frozenset[str]] = {frozenset(): frozenset()}  # of a set, those that do something
 
     def _settled(self, scenario: Scenario) -> Scenario:
         """Return a scenario with its layout in place of `auto`, checked as a whole."""
@@ -236,8 +238,7 @@ class _Sets:
         try:
             scenario, said, reasons = self._made(after)
             if lever in reasons:
-                self._rows[after] = row
-                return Effect(lever, "", reasons[lever], row, row)
+                return self._idle(before, lever, reasons[lever])
             if after not in self._rows:
                 settled = self._settled(scenario)
                 with np.errstate(invalid="ignore"):
@@ -245,9 +246,19 @@ class _Sets:
                 self._rows[after] = len(self.scenarios)
                 self.scenarios.append(settled)
         except UserError as error:  # it can be pulled, but not run
-            self._rows[after] = row
-            return Effect(lever, "", str(error).splitlines()[0], row, row)
-        return Effect(lever, said[lever], "", row, self._rows[after])
+            return self._idle(before, lever, str(error).splitlines()[0])
+        self._pulled[after] = frozenset(said)
+        changed = [f"; {LEVERS[name].label} then applies: {text}" for name, text in said.items()
+                   if name not in self._pulled[before] | {lever}]
+        changed += [f"; {LEVERS[name].label} then does not apply: {text}" for name, text in reasons.items()
+                    if name in self._pulled[before]]
+        return Effect(lever, said[lever] + "".join(changed), "", row, self._rows[after])
+
+    def _idle(self, before: frozenset[str], lever: str, reason: str) -> Effect:
+        """Return the effect of a lever that does nothing when it joins a set."""
+        row = self._rows[before | {lever}] = self._rows[before]
+        self._pulled[before | {lever}] = self._pulled[before]
+        return Effect(lever, "", reason, row, row)
 
 
 def lever_study(scenario: Scenario, levers: Sequence[str] = (), assumed: Assumed | None = None, *, trials: int | None = None,

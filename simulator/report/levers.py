@@ -142,7 +142,7 @@ def _waterfall(ax: Axes, study: LeverStudy, column: str, unit: str, divisor: flo
     width = 1.25 * max(start, *heights)
     for i, value in ((0, start), (len(labels) - 1, end)):
         ax.barh(i, value, color=_TOTAL, height=0.7)
-        _label(ax, value, i, _number(value) + (f" ({value / start - 1.0:+.0%})" if i and start else ""))
+        _label(ax, value, i, _number(value) + (f" ({value / start - 1.0:+.1%})" if i and start else ""))
     for i, effect in enumerate(study.steps, 1):
         change = study.change(effect.before, effect.after, column)
         left, mean = heights[i - 1], change.mean / divisor

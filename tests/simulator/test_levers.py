@@ -163,6 +163,13 @@ def test_a_lever_that_can_be_pulled_but_not_run_says_why():
     assert found.together == found.steps[1].after > 0
 
 
+def test_a_lever_that_becomes_possible_by_another_is_in_its_bar_and_said():
+    found = lever_study(edited(SMALL, {"cluster.accelerator": "a100-sxm-80gb"}), ("precision", "hardware"), trials=2)
+    assert "no fp8" in found.steps[0].reason
+    assert "lower precision then applies: bf16 -> fp8" in found.steps[1].said
+    assert found.scenarios[found.together].training.precision == "fp8"
+
+
 def test_hourly_carbon_is_made_up_around_the_mean_and_said_so(study):
     assert any("synthetic" in note for note in study.notes)
     alone = {e.lever: e for e in study.alone}["schedule"]
