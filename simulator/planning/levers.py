@@ -1,8 +1,8 @@
 """Efficiency levers as a study: each alone against the scenario, then one after the other to all together, with the same luck.
 
 A set of levers changes the scenario in a fixed order (workload, machine, precision, layout, power, site, hours), so that each is
-worked out on what the others made of it; the order in which they join the set is that of the waterfall. Where a lever makes another
-one of the set possible, such as fp8 on newer hardware, or idle, that is in its bar, and said.
+worked out on what the others made of it; the order in which they join the set is that of the waterfall. Where a lever makes
+another one of the set possible, such as fp8 on newer hardware, or idle, that is in its bar, and said.
 """
 
 from __future__ import annotations
