@@ -11,91 +11,31 @@ began last goes first. Pieces of prompts join iterations up to a number of rows 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
-
-import numpy as np
 
 from kernels._jit import bare
+from kernels.prefixes import forget, use
+from kernels.routing import choose, enqueue
+from kernels.serving_packs import (
+    DECODING,
+    DONE,
+    IDLE,
+    MIXED,
+    PROMPT,
+    PROMPTS,
+    REJECTED,
+    RUNNING,
+    TOKENS,
+    WAITING,
+    WHOLE,
+    Costs,
+    Replicas,
+    Requests,
+)
+
+__all__ = ["DONE", "PROMPT", "PROMPTS", "REJECTED", "RUNNING", "TOKENS", "WAITING", "WHOLE", "Costs", "Replicas", "Requests",
+           "advance", "choose", "fail", "iterations_s", "iterations_until", "settle"]
 
 _HALF_TILE = 64.0  # keys that a fused kernel takes in vain at the end (`kernels.roofline`)
-IDLE, DECODING, MIXED = 0, 1, 2  # what a replica does
-WAITING, PROMPT, RUNNING, DONE, REJECTED = 0, 1, 2, 3, 4  # what a request does
-WHOLE, PROMPTS, TOKENS = 0, 1, 2  # what a pool does: all, prompts alone, tokens after the first alone
-
-
-class Costs(NamedTuple):
-    """What iterations take, by pool of equal replicas; an index of a table is a number of rows, or of requests sampled."""
-
-    rows_s: np.ndarray  # (pools, rows + 1) products, point-wise operators, collectives, host
-    rows_j: np.ndarray  # joules above idle of the whole replica
-    sampled_s: np.ndarray  # (pools, requests + 1) head and sampling
-    sampled_j: np.ndarray
-    context_s: np.ndarray  # (pools,) per token of context that decodes read
-    context_j: np.ndarray
-    window: np.ndarray  # (pools,) tokens that a share of the layers sees at most
-    window_share: np.ndarray
-    key_s: np.ndarray  # (pools,) per token of a prompt and key that it sees
-    key_j: np.ndarray
-    limit_w: np.ndarray  # (pools,) above idle, of a replica at most
-    tokens: np.ndarray  # (pools,) made for a request in an iteration: 1, or more where drafts are accepted
-    draft_rows: np.ndarray  # (pools,) rows of a request in an iteration: 1, or 1 + drafts
-    capacity: np.ndarray  # (pools,) tokens of context that a replica holds
-    most: np.ndarray  # (pools,) requests at a time
-    chunk: np.ndarray  # (pools,) rows of an iteration at most, prompts included
-    role: np.ndarray  # (pools,)
-    transfer_s: float  # per token of context that goes from a pool of prompts to one of tokens
-
-
-class Requests(NamedTuple):
-    """Arrays of shape (requests,); the first five are given, the rest is written."""
-
-    arrival_s: np.ndarray
-    prompt: np.ndarray  # tokens
-    output: np.ndarray  # tokens, at least 1
-    tier: np.ndarray  # 0 goes first
-    shared: np.ndarray  # tokens of the prompt that the prefix cache has
-    state: np.ndarray
-    ready_s: np.ndarray  # may begin where it is
-    first_s: np.ndarray  # first token
-    end_s: np.ndarray
-    made: np.ndarray  # tokens made before it began to run here
-    begun: np.ndarray  # iterations of the replica at that time
-    mark: np.ndarray  # iterations of the replica when it ends
-    left: np.ndarray  # tokens of the prompt (or of what is computed again) to be worked off
-    used_s: np.ndarray  # of a replica: its share of the iterations it was in
-    follows: np.ndarray  # next in a queue, -1: none
-    replica: np.ndarray
-    evictions: np.ndarray
-
-
-class Replicas(NamedTuple):
-    """Arrays of shape (replicas, ...)."""
-
-    pool: np.ndarray
-    up: np.ndarray  # 1 takes requests
-    tiers: np.ndarray  # (replicas, tiers) 1 where it takes requests of a tier
-    kind: np.ndarray
-    clock_s: np.ndarray  # up to where all is done
-    until_s: np.ndarray  # end of what it does now; infinity: idle
-    planned: np.ndarray  # iterations of it
-    piece: np.ndarray  # tokens of prompts in it
-    step_s: np.ndarray  # first iteration of it
-    step_j: np.ndarray
-    running: np.ndarray  # (replicas, most) requests that get tokens, in the order in which they began
-    count: np.ndarray
-    prompts: np.ndarray  # (replicas, most) requests whose prompts are worked off, in order
-    pending: np.ndarray
-    head: np.ndarray  # (replicas, tiers) queues
-    tail: np.ndarray
-    queued: np.ndarray
-    iterations: np.ndarray  # with running requests, so far
-    context: np.ndarray  # tokens of context of running requests
-    held: np.ndarray  # tokens in the cache
-    share_s: np.ndarray  # seconds of one row so far
-    busy_s: np.ndarray
-    dynamic_j: np.ndarray
-    worked: np.ndarray  # tokens of prompts worked off
-    made: np.ndarray  # tokens made
 
 
 @bare
@@ -120,26 +60,8 @@ def iterations_until(first_s: float, growth_s: float, span_s: float) -> float:
 def _growth_s(c: Costs, r: Replicas, k: int) -> float:
     """Return how much longer each iteration takes than the one before: the layers whose window is full read no more."""
     pool = r.pool[k]
-    full = c.window_share[pool] if r.context[k] >= r.count[k] * c.window[pool] else 0.0
-    return c.context_s[pool] * (1.0 - full) * r.count[k] * c.tokens[pool]
-
-
-@bare
-def _enqueue(q: Requests, r: Replicas, k: int, i: int, front: bool) -> None:
-    tier = q.tier[i]
-    q.state[i] = WAITING
-    q.replica[i] = k
-    q.follows[i] = -1
-    if r.head[k, tier] < 0:
-        r.head[k, tier] = i
-        r.tail[k, tier] = i
-    elif front:
-        q.follows[i] = r.head[k, tier]
-        r.head[k, tier] = i
-    else:
-        q.follows[r.tail[k, tier]] = i
-        r.tail[k, tier] = i
-    r.queued[k] += 1
+    full = c.window_share[pool] if r.context[k] >= r.active[k] * c.window[pool] else 0.0
+    return c.context_s[pool] * (1.0 - full) * r.active[k] * c.tokens[pool]
 
 
 @bare
@@ -151,8 +73,8 @@ def _run(c: Costs, q: Requests, r: Replicas, k: int, i: int) -> None:
     q.mark[i] = r.iterations[k] + math.ceil((q.output[i] - q.made[i]) / c.tokens[pool] - 1e-9)
     q.used_s[i] -= r.share_s[k] * c.draft_rows[pool]
     r.context[k] += q.prompt[i] + q.made[i]
-    r.running[k, r.count[k]] = i
-    r.count[k] += 1
+    r.running[k, r.active[k]] = i
+    r.active[k] += 1
 
 
 @bare
@@ -161,11 +83,37 @@ def _stop(c: Costs, q: Requests, r: Replicas, k: int, i: int) -> None:
     pool = r.pool[k]
     grown = (r.iterations[k] - q.begun[i]) * c.tokens[pool]
     r.context[k] -= q.prompt[i] + q.made[i] + grown
-    r.held[k] -= q.prompt[i] + q.made[i] + grown
+    r.held[k] -= q.prompt[i] - q.shared[i] + q.made[i] + grown
+    q.inside_s[i] += r.clock_s[k]
     over = max(0.0, q.made[i] + grown - q.output[i])  # the last iteration may have made more than was asked for
     r.made[k] += grown - over
     q.made[i] += grown - over
     q.used_s[i] += r.share_s[k] * c.draft_rows[pool]
+
+
+@bare
+def _full(c: Costs, q: Requests, r: Replicas, k: int, i: int) -> bool:
+    """Return whether a replica has no slot or no cache for another request; an empty one always has."""
+    pool, inside = r.pool[k], r.active[k] + r.pending[k]
+    if inside == 0:
+        return False
+    context, g = q.prompt[i] + q.made[i], q.group[i]
+    if c.kept[pool] > 0.0 and g >= 0 and r.present[k, g] > 0:
+        context -= min(c.beginnings[g], q.prompt[i])
+    return inside >= c.most[pool] or r.held[k] + context + c.tokens[pool] * (inside + 1) > c.capacity[pool]
+
+
+@bare
+def _share(c: Costs, q: Requests, r: Replicas, k: int, i: int) -> None:
+    """Look for the beginning of a prompt among those that the replica keeps."""
+    pool, g = r.pool[k], q.group[i]
+    q.shared[i] = 0.0
+    if c.kept[pool] > 0.0 and g >= 0:
+        tokens = min(c.beginnings[g], q.prompt[i])
+        r.sought[k] += tokens
+        if use(r, k, g, c.beginnings, c.kept[pool]):
+            r.found[k] += tokens
+            q.shared[i] = tokens
 
 
 @bare
@@ -175,23 +123,24 @@ def _admit(c: Costs, q: Requests, r: Replicas, k: int) -> None:
     for tier in range(r.head.shape[1]):
         while r.head[k, tier] >= 0:
             i = r.head[k, tier]
-            inside = r.count[k] + r.pending[k]
-            context = q.prompt[i] + q.made[i]
-            full = inside >= c.most[pool] or r.held[k] + context + c.tokens[pool] * (inside + 1) > c.capacity[pool]
             if q.ready_s[i] > r.clock_s[k]:
                 break
-            if full and inside > 0:
+            if _full(c, q, r, k, i):
                 return
             r.head[k, tier] = q.follows[i]
             if r.head[k, tier] < 0:
                 r.tail[k, tier] = -1
             r.queued[k] -= 1
-            r.held[k] += context
+            q.inside_s[i] -= r.clock_s[k]
             if c.role[pool] == TOKENS and q.left[i] <= 0.0:
+                r.held[k] += q.prompt[i] + q.made[i]
                 _run(c, q, r, k, i)
                 continue
+            _share(c, q, r, k, i)
+            context = q.prompt[i] - q.shared[i] + q.made[i]
+            r.held[k] += context
             q.state[i] = PROMPT
-            q.left[i] = max(1.0, context - (q.shared[i] if q.made[i] <= 0.0 else 0.0))
+            q.left[i] = max(1.0, context)
             r.prompts[k, r.pending[k]] = i
             r.pending[k] += 1
 
@@ -199,12 +148,18 @@ def _admit(c: Costs, q: Requests, r: Replicas, k: int) -> None:
 @bare
 def _evict(c: Costs, q: Requests, r: Replicas, k: int) -> None:
     """Put the request that began last back to the front of its queue; its context is computed again."""
-    r.count[k] -= 1
-    i = r.running[k, r.count[k]]
-    _stop(c, q, r, k, i)
+    if r.pending[k] > 0:
+        r.pending[k] -= 1
+        i = r.prompts[k, r.pending[k]]
+        r.held[k] -= q.prompt[i] - q.shared[i] + q.made[i]
+        q.inside_s[i] += r.clock_s[k]
+    else:
+        r.active[k] -= 1
+        i = r.running[k, r.active[k]]
+        _stop(c, q, r, k, i)
     q.left[i] = 1.0
     q.evictions[i] += 1
-    _enqueue(q, r, k, i, True)
+    enqueue(q, r, k, i, True)
 
 
 @bare
@@ -221,9 +176,11 @@ def _plan(c: Costs, q: Requests, r: Replicas, k: int) -> None:
     """Begin what the replica does next: nothing, iterations until a request ends, or one iteration with pieces of prompts."""
     pool = r.pool[k]
     _admit(c, q, r, k)
-    while r.count[k] > 1 and r.held[k] + r.count[k] * c.tokens[pool] > c.capacity[pool]:
+    inside = r.active[k] + r.pending[k]
+    while inside > 1 and r.held[k] + inside * c.tokens[pool] > c.capacity[pool]:
         _evict(c, q, r, k)
-    count = r.count[k]
+        inside -= 1
+    count = r.active[k]
     if count == 0 and r.pending[k] == 0:
         r.kind[k] = IDLE
         r.until_s[k] = _next_ready_s(q, r, k)
@@ -283,13 +240,15 @@ def _finish(c: Costs, q: Requests, r: Replicas, k: int) -> None:
     if r.kind[k] == IDLE:
         r.clock_s[k] = max(now, r.clock_s[k])
         return
-    count, n, span_s = r.count[k], r.planned[k], now - r.clock_s[k]
+    count, n, span_s = r.active[k], r.planned[k], now - r.clock_s[k]
     row_s = span_s / (count * c.draft_rows[pool] + r.piece[k])
     r.busy_s[k] += span_s
+    r.batch_s[k] += (count + r.pending[k]) * span_s
+    r.filled_s[k] += (r.held[k] + r.stored[k] + 0.5 * (n - 1.0) * count * c.tokens[pool]) * span_s
     growth_s = _growth_s(c, r, k)
     growth_j = min(c.context_j[pool] / c.context_s[pool] if c.context_s[pool] > 0.0 else 0.0, c.limit_w[pool]) * growth_s
     r.dynamic_j[k] += iterations_s(r.step_j[k], growth_j, n)
-    r.share_s[k] += row_s
+    r.share_s[k] += row_s * c.weight[pool]
     r.clock_s[k] = now
     grown = count * c.tokens[pool] * n
     r.iterations[k] += n
@@ -304,7 +263,7 @@ def _finish(c: Costs, q: Requests, r: Replicas, k: int) -> None:
         else:
             r.running[k, kept] = i
             kept += 1
-    r.count[k] = kept
+    r.active[k] = kept
     if r.kind[k] == MIXED and r.piece[k] > 0.0:
         _work_off(c, q, r, k, now, row_s)
 
@@ -320,7 +279,8 @@ def _work_off(c: Costs, q: Requests, r: Replicas, k: int, now: float, row_s: flo
         part = min(q.left[i], budget)
         budget -= part
         q.left[i] -= part
-        q.used_s[i] += part * row_s
+        q.worked[i] += part
+        q.used_s[i] += part * row_s * c.weight[pool]
         if q.left[i] > 0.0:
             r.prompts[k, kept] = i
             kept += 1
@@ -330,30 +290,16 @@ def _work_off(c: Costs, q: Requests, r: Replicas, k: int, now: float, row_s: flo
         q.made[i] += 1.0
         r.made[k] += 1.0
         r.held[k] += 1.0
-        if q.made[i] >= q.output[i]:
-            r.held[k] -= q.prompt[i] + q.made[i]
-            q.state[i], q.end_s[i] = DONE, now
-        elif c.role[pool] == PROMPTS:
-            r.held[k] -= q.prompt[i] + q.made[i]
-            _hand_on(c, q, r, i, now)
-        else:
+        if q.made[i] < q.output[i] and c.role[pool] != PROMPTS:
             _run(c, q, r, k, i)
-    r.pending[k] = kept
-
-
-@bare
-def choose(c: Costs, q: Requests, r: Replicas, i: int, prompts: bool) -> int:
-    """Return the replica for a request: of those that take its tier, the one with the fewest requests; -1: none is up."""
-    best, least = -1, math.inf
-    for k in range(r.up.size):
-        role = c.role[r.pool[k]]
-        fits = role != TOKENS if prompts else role == TOKENS
-        if not fits or r.up[k] == 0 or r.tiers[k, q.tier[i]] == 0:
             continue
-        load = r.count[k] + r.pending[k] + r.queued[k]
-        if load < least:
-            best, least = k, load
-    return best
+        r.held[k] -= q.prompt[i] - q.shared[i] + q.made[i]
+        q.inside_s[i] += now
+        if q.made[i] >= q.output[i]:
+            q.state[i], q.end_s[i] = DONE, now
+        else:
+            _hand_on(c, q, r, i, now)
+    r.pending[k] = kept
 
 
 @bare
@@ -364,8 +310,8 @@ def _hand_on(c: Costs, q: Requests, r: Replicas, i: int, now: float) -> None:
         q.state[i] = REJECTED
         return
     q.ready_s[i] = now + c.transfer_s * (q.prompt[i] + q.made[i])
-    q.left[i] = 0.0
-    _enqueue(q, r, k, i, False)
+    q.left[i], q.shared[i] = 0.0, 0.0
+    enqueue(q, r, k, i, False)
     if r.kind[k] == IDLE:
         r.until_s[k] = min(r.until_s[k], q.ready_s[i])
     else:
@@ -374,13 +320,13 @@ def _hand_on(c: Costs, q: Requests, r: Replicas, i: int, now: float) -> None:
 
 @bare
 def _arrive(c: Costs, q: Requests, r: Replicas, i: int, now: float, most_queued: float) -> None:
-    """Send a request that comes, or comes again, to a replica; refuse it where too many wait there."""
+    """Send a request that comes, or comes again, to a replica; refuse it where too many wait there, or where it can never fit."""
     k = choose(c, q, r, i, True)
-    if k < 0 or r.queued[k] >= most_queued:
+    if k < 0 or r.queued[k] >= most_queued or q.prompt[i] + q.output[i] > c.longest:
         q.state[i] = REJECTED
         return
     q.ready_s[i] = now
-    _enqueue(q, r, k, i, False)
+    enqueue(q, r, k, i, False)
     _cut(c, r, k, now)
 
 
@@ -413,19 +359,31 @@ def advance(c: Costs, q: Requests, r: Replicas, following: int, until_s: float, 
 
 
 @bare
-def fail(c: Costs, q: Requests, r: Replicas, k: int, now: float, most_queued: float) -> None:
+def settle(c: Costs, r: Replicas, now: float) -> None:
+    """Let what runs be booked up to the iteration that runs at a time; nothing else changes."""
+    for k in range(r.up.size):
+        if r.kind[k] == DECODING:
+            _cut(c, r, k, now)
+
+
+@bare
+def fail(c: Costs, q: Requests, r: Replicas, k: int, now: float) -> None:
     """Take a replica down with the iteration that runs: all it held comes again elsewhere, its context is computed again."""
     r.up[k] = 0
     _cut(c, r, k, now)
     _finish(c, q, r, k)
-    for place in range(r.count[k]):
+    now = r.clock_s[k]
+    for place in range(r.active[k]):
         i = r.running[k, place]
         _stop(c, q, r, k, i)
         q.left[i] = 1.0
         q.evictions[i] += 1
         _arrive(c, q, r, i, now, math.inf)
     for place in range(r.pending[k]):
-        _arrive(c, q, r, r.prompts[k, place], now, math.inf)
+        i = r.prompts[k, place]
+        q.inside_s[i] += r.clock_s[k]
+        q.evictions[i] += 1
+        _arrive(c, q, r, i, now, math.inf)
     for tier in range(r.head.shape[1]):
         i = r.head[k, tier]
         while i >= 0:
@@ -434,6 +392,7 @@ def fail(c: Costs, q: Requests, r: Replicas, k: int, now: float, most_queued: fl
             i = after
         r.head[k, tier] = -1
         r.tail[k, tier] = -1
-    r.count[k], r.pending[k], r.queued[k] = 0, 0, 0
+    r.active[k], r.pending[k], r.queued[k] = 0, 0, 0
     r.context[k], r.held[k] = 0.0, 0.0
-    r.kind[k], r.clock_s[k], r.until_s[k] = IDLE, now, math.inf
+    r.kind[k], r.until_s[k] = IDLE, math.inf
+    forget(r, k)

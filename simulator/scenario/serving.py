@@ -22,7 +22,7 @@ from simulator.fields import (
     UsdPerAcceleratorSecond,
     Watts,
 )
-from simulator.scenario.checks import FieldError
+from simulator.scenario.checks import FieldError, central
 from simulator.scenario.facility import Place
 from simulator.scenario.monte_carlo import MonteCarlo, check_correlations
 
@@ -44,6 +44,9 @@ class PrefixCache(Record):
     popularity: Ratio = Field(default=1.0, description="exponent of Zipf's law of how often each comes")
     tokens: RandomRatio = Field(default=1000.0, description="tokens of a beginning, at most those of the prompt")
     capacity: Share = Field(default=0.1, description="of the tokens that a replica's cache holds, kept for beginnings")
+    routing: Literal["least-requests", "affinity"] = Field(
+        default="least-requests", description="affinity: a replica that has the beginning of a prompt goes first")
+    slack: CountOrZero = Field(default=8, description="requests that it may have more than the one with the fewest")
 
 
 class Pool(Record):
@@ -64,7 +67,6 @@ class Autoscale(Record):
     most: Count
     target: Ratio = Field(default=32.0, description="requests on a replica, queued ones included, at which there are enough")
     every_s: PositiveSeconds = Field(default=30.0, description="between looks")
-    cold_start_s: Seconds = Field(default=120.0, description="from the decision until a new replica takes requests")
     calm_s: Seconds = Field(default=300.0, description="time below target before one is given up")
 
 
@@ -89,6 +91,8 @@ class Serving(Record):
     speculation: Speculation | None = None
     prefix_cache: PrefixCache | None = None
     autoscale: Autoscale | None = None
+    cold_start_s: Seconds = Field(default=120.0, description="of a replica, new or failed, until it takes requests: its weights "
+                                                             "are loaded, its kernels compiled")
     tiers: tuple[Tier, ...] = (Tier(name="users"),)
     queue_limit: CountOrZero = Field(default=0, description="requests that may wait at a replica, more are refused; 0: no limit")
     power_limit_w: Watts | None = None
@@ -112,7 +116,11 @@ class Serving(Record):
         return self
 
 
-Lengths = Annotated[object, Quantity("ratio", low=0.0, aleatory=True)]
+class Reasoning(Record):
+    """Some answers are thought over first; nobody reads those tokens, but they are made like others."""
+
+    share: Share = Field(default=1.0, description="of requests")
+    tokens: RandomRatio = Field(description="tokens of reasoning before the answer")
 
 
 class Burst(Record):
@@ -130,9 +138,11 @@ class Load(Record):
     day_swing: Share = Field(default=0.0, description="amplitude of the day over the mean; the peak is at 14 h")
     weekend: Ratio = Field(default=1.0, description="rate on Saturday and Sunday, over that of other days")
     bursts: Burst | None = None
-    prompt: Lengths = Field(default=500.0, description="tokens of a prompt")
-    output: Lengths = Field(default=250.0, description="tokens of an answer, those of its reasoning included")
+    prompt: RandomRatio = Field(default=500.0, description="tokens of a prompt")
+    output: RandomRatio = Field(default=250.0, description="tokens of an answer")
+    reasoning: Reasoning | None = None
     longest: Count = Field(default=32768, description="tokens of an answer at most: the model's limit")
+    users: Count = Field(default=1000, description="honest users, each as busy as the others")
     trace: str | None = Field(default=None, min_length=1, description="CSV with arrival, prompt_tokens, output_tokens")
     duration_s: PositiveSeconds = Field(default=3600.0, description="time in which requests come")
     warm_up_s: Seconds = Field(default=0.0, description="time at the start whose requests are not counted")
@@ -171,6 +181,7 @@ class Slo(Record):
 
     first_token_s: PositiveSeconds = Field(default=1.0, description="time to first token")
     per_token_s: PositiveSeconds = Field(default=0.1, description="time per output token after the first")
+    share: Share = Field(default=0.99, description="of requests that should have both")
 
 
 class ServingPrice(Record):
@@ -199,7 +210,7 @@ class ServingScenario(Record):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> ServingScenario:
-        if self.load.warm_up_s >= self.load.duration_s:
+        if central(self.load.warm_up_s) >= central(self.load.duration_s):
             raise FieldError("load.warm_up", "found a warm-up as long as the time in which requests come; allowed: less")
         check_correlations(self)
         return self

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.fleet import PROMPTS, TOKENS, WHOLE, Costs
 from kernels.iteration import Replica, body, cache_bytes_per_token, cache_tokens, context_token, ends, prompt_key, weights_bytes
 from kernels.packs import Device, Network
 from kernels.power import PowerModel
+from kernels.serving_packs import PROMPTS, TOKENS, WHOLE, Costs
 from kernels.transformer import Architecture
 from simulator.errors import UserError
 from simulator.performance.hardware import device, generation, network, power_model
@@ -22,6 +22,9 @@ _CACHE_BYTES = {"bf16": 2.0, "fp8": 1.0}
 # The host's part of an iteration, the same for all hardware (docs/validation.md, serving): calibrated on ML.ENERGY.
 OVERHEAD_S = 1.0e-3
 REQUEST_S = 30e-6
+
+
+_NO_BEGINNINGS = np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,8 @@ def drafted(serving: Serving) -> tuple[float, float, float]:
     return tokens, 1.0 + s.drafts, s.drafts * s.draft_time
 
 
-def costs(scenario: ServingScenario, found: list[Kind]) -> Costs:
-    """Return the tables of all pools."""
+def costs(scenario: ServingScenario, found: list[Kind], beginnings: np.ndarray = _NO_BEGINNINGS) -> Costs:
+    """Return the tables of all pools; `beginnings` are tokens with which the prompts of each group begin, shape (groups,)."""
     serving = scenario.serving
     tokens, rows_each, drafting = drafted(serving)
     rows = max(int(k.pool.requests * rows_each + k.pool.chunk) for k in found) + 2
@@ -110,6 +113,10 @@ def costs(scenario: ServingScenario, found: list[Kind]) -> Costs:
     key = [prompt_key(k.architecture, k.device, k.replica, k.power) for k in found]
     watts = np.array([(k.power.tdp_w - k.power.idle_w) * k.accelerators for k in found])
     split = len(found) > 1
+    prefixes = serving.prefix_cache
+    kept_share = prefixes.capacity if prefixes is not None else 0.0
+    capacity = np.array([k.capacity for k in found])
+    kept = np.floor(kept_share * capacity) * np.array([0.0, 1.0] if split else [1.0])  # tokens come to a pool of tokens with all
     return Costs(
         **tables,
         context_s=np.array([x.time_s for x in one]),
@@ -121,10 +128,15 @@ def costs(scenario: ServingScenario, found: list[Kind]) -> Costs:
         limit_w=np.array([(k.power.limit_w - k.power.idle_w) * k.accelerators for k in found]),
         tokens=np.array([tokens] + [1.0] * (len(found) - 1)),
         draft_rows=np.array([rows_each] + [1.0] * (len(found) - 1)),
-        capacity=np.array([k.capacity for k in found]),
+        capacity=capacity - kept,
+        kept=kept,
         most=np.array([k.pool.requests for k in found]),
         chunk=np.array([float(k.pool.chunk) for k in found]),
         role=np.array([TOKENS, PROMPTS] if split else [WHOLE]),
+        weight=np.array([float(k.accelerators) for k in found]),
+        longest=float((capacity - kept).min()),
+        beginnings=beginnings,
+        affinity=float(prefixes.slack) if prefixes is not None and prefixes.routing == "affinity" else -1.0,
         transfer_s=_transfer_s(found) if split else 0.0,
     )
 
