@@ -10,9 +10,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simulator.api import QueueScenario, QueueStudy, Scenario, Study, UserError, load, resume, run, run_jobs
+    from simulator.api import (
+        Comparison,
+        QueueScenario,
+        QueueStudy,
+        Scenario,
+        Study,
+        SweepResult,
+        UserError,
+        compare,
+        load,
+        resume,
+        run,
+        run_jobs,
+        sweep,
+    )
 
-__all__ = ["QueueScenario", "QueueStudy", "Scenario", "Study", "UserError", "load", "resume", "run", "run_jobs"]
+__all__ = ["Comparison", "QueueScenario", "QueueStudy", "Scenario", "Study", "SweepResult", "UserError", "compare", "load",
+           "resume", "run", "run_jobs", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

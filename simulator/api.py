@@ -8,7 +8,11 @@ from typing import Any, TypeVar
 
 from simulator.errors import UserError
 from simulator.montecarlo import QueueStudy, Study, run_queue_study, run_study
-from simulator.montecarlo.folder import stopped_scenario
+from simulator.montecarlo.folder import SWEEP, stopped_kind, stopped_scenario
+from simulator.planning import compare as comparing
+from simulator.planning import sweep as sweeping
+from simulator.planning.compare import Comparison
+from simulator.planning.sweep import SweepResult
 from simulator.scenario import (
     QueueScenario,
     Scenario,
@@ -18,7 +22,8 @@ from simulator.scenario import (
     scenario_from_mapping,
 )
 
-__all__ = ["QueueScenario", "QueueStudy", "Scenario", "Study", "UserError", "load", "resume", "run", "run_jobs"]
+__all__ = ["Comparison", "QueueScenario", "QueueStudy", "Scenario", "Study", "SweepResult", "UserError", "compare", "load",
+           "resume", "run", "run_jobs", "sweep"]
 
 S = TypeVar("S", bound=Scenario | QueueScenario)
 
@@ -71,8 +76,52 @@ def run_jobs(source: str | Path | Mapping[str, Any] | QueueScenario, *, trials: 
                            until=[until] if isinstance(until, str) else until)
 
 
-def resume(folder: str | Path, *, workers: int | None = 1, dask: bool | str = False) -> Study | QueueStudy:
-    """Go on with the study in a results folder, which was stopped, and return it whole; parameters as for `run`."""
+def compare(*sources: str | Path | Mapping[str, Any] | Scenario, trials: int | None = None, seed: int | None = None,
+            workers: int | None = 1, dask: bool | str = False) -> Comparison:
+    """Compare scenarios, or folders of earlier runs, with the first: the same trials with the same luck.
+
+    Parameters
+    ----------
+    *sources : path, mapping or Scenario
+    trials, seed : int, optional
+        Of all; by default those of the first folder, else of the first scenario.
+    workers, dask
+        As for `run`.
+    """
+    return comparing.compare([load(source) if isinstance(source, Mapping) else source for source in sources], trials=trials,
+                             seed=seed, workers=workers, dask=dask)
+
+
+def sweep(source: str | Path | Mapping[str, Any] | Scenario, over: Sequence[str] | Mapping[str, Any], *, design: str = "grid",
+          points: int | None = None, trials: int | None = None, seed: int | None = None, workers: int | None = 1,
+          dask: bool | str = False, folder: str | Path | None = None) -> SweepResult:
+    """Run a scenario at the points of a design, all with the same luck.
+
+    Parameters
+    ----------
+    source : path, mapping or Scenario
+    over : sequence of str, or mapping
+        "PATH=VALUES" as for `clustercost sweep --over`; or path -> list of values as in files, or the text of a range.
+    design : str
+        "grid", "zip" or "latin-hypercube", which has `points` points.
+    trials, seed : int, optional
+        Of each point; by default the scenario's, trials 100 at most.
+    workers, dask, folder
+        As for `run`.
+
+    Examples
+    --------
+    >>> found = simulator.sweep("run.yaml", {"cluster.spares": [0, 8, 16], "facility.pue": "1.1..1.4:4"})   # doctest: +SKIP
+    """
+    asked = sweeping.planned_sweep(load(source), over, design, points, trials=trials, seed=seed)
+    return sweeping.run_sweep(asked, workers=workers, dask=dask, folder=folder)
+
+
+def resume(folder: str | Path, *, workers: int | None = 1, dask: bool | str = False) -> Study | QueueStudy | SweepResult:
+    """Go on with the study or sweep in a results folder, which was stopped, and return it whole; parameters as for `run`."""
+    if stopped_kind(Path(folder)) is SWEEP:
+        stopped = sweeping.stopped_sweep(Path(folder))
+        return sweeping.run_sweep(stopped, workers=workers, dask=dask, folder=folder, resume=True)
     scenario = stopped_scenario(Path(folder))
     if isinstance(scenario, Scenario):
         return run_study(scenario, workers=workers, dask=dask, folder=folder, resume=True)

@@ -1,6 +1,6 @@
 """The folder of a study that runs: locked, its chunks written as they finish, so that it can be killed and go on.
 
-FOLDER/study.lock, FOLDER/scenario.yaml, FOLDER/chunks/study.json (what else is needed to go on) and
+FOLDER/study.lock, FOLDER/scenario.yaml (of a sweep: sweep.yaml), FOLDER/chunks/study.json (what else is needed to go on) and
 FOLDER/chunks/FIRST-LAST.DIGEST.parquet; `save` takes away what is not a result.
 """
 
@@ -17,11 +17,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from simulator.errors import UserError
 from simulator.montecarlo.chunks import Columns, Part
-from simulator.montecarlo.storage import check_free, versions, write_results, write_scenario
+from simulator.montecarlo.storage import Writes, check_free, versions, write_results, write_scenario
 from simulator.scenario import QueueScenario, Scenario, load_file
 
 if TYPE_CHECKING:
@@ -30,6 +30,17 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound="Results[Any]")
 
 _LOCK, _CHUNKS, _STUDY, _SCENARIO = "study.lock", "chunks", "study.json", "scenario.yaml"
+
+
+class Kind(NamedTuple):
+    """What a folder is of: the command that writes it and goes on with it, what says what is run, a file of its results."""
+
+    command: str
+    source: str
+    done: str
+
+
+STUDY, SWEEP = Kind("run", _SCENARIO, "trials.parquet"), Kind("sweep", "sweep.yaml", "sweep.parquet")
 _NAME = re.compile(r"(\d+)-(\d+)\.([0-9a-f]{16})\.parquet")
 _KIND = b"table"  # key of the metadata of a chunk's file
 # What rows depend on beside the scenario: with another version the last digit may change, and parts would not fit together.
@@ -44,15 +55,16 @@ class StudyFolder:
     path : Path
     until : tuple of str
         The targets of convergence that the study was begun with.
+    kind : Kind
     """
 
-    def __init__(self, path: Path, lock: int, until: tuple[str, ...], *, new: bool) -> None:
-        self.path, self.until = path, until
+    def __init__(self, path: Path, lock: int, until: tuple[str, ...], *, new: bool, kind: Kind = STUDY) -> None:
+        self.path, self.until, self.kind = path, until, kind
         self._lock: int | None = lock
         self._new = new
 
     @classmethod
-    def begin(cls, path: Path, scenario: Any, until: tuple[str, ...] = ()) -> StudyFolder:
+    def begin(cls, path: Path, scenario: Any, until: tuple[str, ...] = (), kind: Kind = STUDY) -> StudyFolder:
         """Make the folder of a new study, locked; raise UserError where it exists or cannot be written."""
         check_new(path)
         partial = path.absolute().parent / f".{path.name}.partial-{os.getpid()}"
@@ -60,7 +72,7 @@ class StudyFolder:
         try:
             partial.mkdir()
             lock = _locked(partial)
-            write_scenario(scenario, partial)
+            write_scenario(scenario, partial, kind.source)
             (partial / _CHUNKS).mkdir()
             text = json.dumps({"until": list(until), "versions": _exact()}, indent=2)
             (partial / _CHUNKS / _STUDY).write_text(text, encoding="utf-8")
@@ -72,12 +84,12 @@ class StudyFolder:
             raise UserError(f"{path}: cannot be written: {error.strerror}") from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        return cls(path, lock, until, new=True)
+        return cls(path, lock, until, new=True, kind=kind)
 
     @classmethod
-    def resume(cls, path: Path) -> StudyFolder:
+    def resume(cls, path: Path, kind: Kind = STUDY) -> StudyFolder:
         """Lock the folder of a study that was stopped; raise UserError where there is none, or another process holds it."""
-        _check_stopped(path)
+        check_stopped(path, kind)
         lock = _locked(path)
         try:
             begun = json.loads((path / _CHUNKS / _STUDY).read_text(encoding="utf-8"))
@@ -93,7 +105,7 @@ class StudyFolder:
             os.close(lock)
             raise UserError(f"--resume: {path} was begun with {', '.join(changed)}; its trials would not fit together with "
                             "those run here: install these versions, or begin anew")
-        return cls(path, lock, until, new=False)
+        return cls(path, lock, until, new=False, kind=kind)
 
     def parts(self) -> Iterator[tuple[range, Part]]:
         """Yield finished chunks in order of their trials; files that are not whole are removed, their trials run again."""
@@ -122,9 +134,9 @@ class StudyFolder:
 
     def hint(self) -> str:
         """Return how the study goes on."""
-        return f"go on with: clustercost run --resume {self.path} (the folder may be moved to another disk first)"
+        return f"go on with: clustercost {self.kind.command} --resume {self.path} (the folder may be moved to another disk first)"
 
-    def save(self, study: Results[Any]) -> None:
+    def save(self, study: Writes) -> None:
         """Write the results; of a study that is not stopped they are the last, and chunks and lock are taken away."""
         try:
             write_results(study, self.path, None)
@@ -143,6 +155,12 @@ class StudyFolder:
         if self._lock is None:
             return
         if self._new and not any(_NAME.fullmatch(name) for name in os.listdir(self.path / _CHUNKS)):
+            shutil.rmtree(self.path, ignore_errors=True)
+        self._close()
+
+    def discard(self) -> None:
+        """Take the folder of a new study away: nothing in it is worth to go on with."""
+        if self._new:
             shutil.rmtree(self.path, ignore_errors=True)
         self._close()
 
@@ -183,19 +201,28 @@ def check_new(path: Path) -> None:
     check_free(path)
 
 
-def _check_stopped(path: Path) -> None:
-    """Raise UserError where a folder does not hold a study that was stopped."""
+def stopped_kind(path: Path) -> Kind:
+    """Return what a folder is of: of a sweep where it holds a sweep.yaml."""
+    return SWEEP if (path / SWEEP.source).is_file() else STUDY
+
+
+def check_stopped(path: Path, kind: Kind) -> None:
+    """Raise UserError where a folder does not hold what was stopped, of this kind."""
     if not path.is_dir():
         raise UserError(f"--resume: there is no folder {path}")
+    found = stopped_kind(path)
     if not (path / _CHUNKS / _STUDY).is_file():
-        done = (path / "trials.parquet").is_file()
+        done = (path / found.done).is_file()
         raise UserError(f"--resume: {path} " + ("is finished; nothing is left to run" if done else
-                        "holds no study that was stopped; allowed: the folder that `clustercost run` was writing"))
+                        f"holds no study that was stopped; allowed: the folder that `clustercost {kind.command}` was writing"))
+    if found is not kind:
+        raise UserError(f"--resume: {path} was begun by `clustercost {found.command}`; go on with: clustercost {found.command} "
+                        f"--resume {path}")
 
 
 def stopped_scenario(path: Path, given: Path | None = None) -> Scenario | QueueScenario:
     """Return the scenario of a study that was stopped; raise UserError where the file given is of another one."""
-    _check_stopped(path)
+    check_stopped(path, STUDY)
     scenario = load_file(path / _SCENARIO)
     if given is not None:
         found = load_file(given)
@@ -221,8 +248,8 @@ def _check_unheld(path: Path) -> None:
     """Raise UserError where a folder has a study that runs, or one that was stopped."""
     if (path / _CHUNKS / _STUDY).is_file():
         os.close(_locked(path))
-        raise UserError(f"{path}: holds a study that was stopped; go on with: clustercost run --resume {path}, "
-                        "or choose another --out")
+        raise UserError(f"{path}: holds a study that was stopped; go on with: clustercost {stopped_kind(path).command} --resume "
+                        f"{path}, or choose another --out")
 
 
 def _locked(path: Path) -> int:

@@ -19,21 +19,26 @@ from simulator.scenario import MonteCarlo, Scenario
 _KEPT = 64  # points whose plans a process keeps
 
 
+class NoPointRunsError(UserError):
+    """Of several scenarios none can run; the message is the first one's reason."""
+
+
 @dataclass(frozen=True)
 class Points:
     """Scenarios and the trials that each of them runs; run `n` is trial `first + n % trials` of scenario `n // trials`.
 
     Attributes
     ----------
-    scenarios : tuple of Scenario
-        With one seed: trials of the same number have the same luck (common random numbers).
+    scenarios : sequence of Scenario
+        With one seed: trials of the same number have the same luck (common random numbers). One that is made when it is asked
+        for may raise UserError, which is then the problem of its point.
     trials, first : int
         Trials of each, and the number of the first.
     source : dict
         What a folder keeps of where the scenarios come from.
     """
 
-    scenarios: tuple[Scenario, ...]
+    scenarios: Sequence[Scenario]
     trials: int
     first: int = 0
     source: dict[str, Any] = field(default_factory=dict, compare=False)
@@ -41,7 +46,7 @@ class Points:
     @property
     def monte_carlo(self) -> MonteCarlo:
         """Runs of all scenarios, as a study counts its trials."""
-        return self.scenarios[0].monte_carlo.model_copy(update={"trials": self.trials * len(self.scenarios)})
+        return MonteCarlo().model_copy(update={"trials": self.trials * len(self.scenarios)})
 
     def to_file(self) -> dict[str, Any]:
         """Return what a folder keeps."""
@@ -85,8 +90,10 @@ def run_points(points: Points, *, workers: int | None = 1, dask: bool | str = Fa
 
     Raises
     ------
-    UserError
+    NoPointRunsError
         No point can run: the first one's reason.
+    UserError
+        The folder cannot be written; workers are lost.
     """
     outcome = run_parts(_runs, points, _runs(points), workers=workers, dask=dask, folder=folder, progress=progress)
     count, each = len(points.scenarios), points.trials
@@ -100,7 +107,7 @@ def run_points(points: Points, *, workers: int | None = 1, dask: bool | str = Fa
             columns[name] = np.full(count * each, np.nan)
             columns[name][rows["trial"].astype(int)] = values
     if not columns and problems:
-        raise UserError(problems[min(problems)])
+        raise NoPointRunsError(problems[min(problems)])
     return PointRows({name: values.reshape(count, each) for name, values in columns.items()}, problems, outcome.interrupted)
 
 

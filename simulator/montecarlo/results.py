@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
@@ -79,6 +80,13 @@ class Results(ABC, Generic[S]):
     @abstractmethod
     def summary(self) -> dict[str, Any]:
         """Return what is derived from the rows, in SI, ready for JSON; raise UserError where no trial finished."""
+
+    def write(self, folder: Path) -> None:
+        """Write trials.parquet, the other tables and summary.json; may raise OSError."""
+        self.to_pandas().to_parquet(folder / "trials.parquet", index=False)
+        for name, table in self.tables().items():
+            table.to_parquet(folder / f"{name}.parquet", index=False)
+        (folder / "summary.json").write_text(json.dumps(self.summary(), indent=2) + "\n", encoding="utf-8")
 
     def save(self, folder: str | Path, command: str | None = None) -> Path:
         """Write the results folder, atomically; return its path. Raises UserError if it exists or cannot be written."""

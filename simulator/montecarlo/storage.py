@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from importlib import metadata, resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
@@ -45,7 +45,20 @@ def catalog_hash() -> str:
     return digest.hexdigest()
 
 
-def provenance(study: Results[Any], command: str | None) -> dict[str, Any]:
+class Writes(Protocol):
+    """What a results folder is written of: a study, or a sweep."""
+
+    scenario: Any
+    interrupted: bool
+
+    def __len__(self) -> int:
+        """Return the trials that finished."""
+
+    def write(self, folder: Path) -> None:
+        """Write tables and summary; may raise OSError."""
+
+
+def provenance(study: Writes, command: str | None) -> dict[str, Any]:
     """Return seed, versions, catalog hash, command, machine and time."""
     return {
         "seed": study.scenario.monte_carlo.seed,
@@ -72,19 +85,19 @@ def check_free(folder: Path) -> None:
         raise UserError(f"{folder}: the folder {parent} is not writable")
 
 
-def write_scenario(scenario: Any, folder: Path) -> None:
-    """Write scenario.yaml, and the trace it replays beside it, so that it runs again from this folder; may raise OSError."""
+def write_scenario(scenario: Any, folder: Path, name: str = "scenario.yaml") -> None:
+    """Write what is run, and the trace it replays beside it, so that it runs again from this folder; may raise OSError."""
     found = scenario.to_file()
     trace = found.get("jobs", {}).get("trace")
     if trace is not None:
         shutil.copyfile(trace, folder / "trace.csv")
         found["jobs"]["trace"] = "trace.csv"
     text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
-    (folder / "scenario.yaml").write_text(text, encoding="utf-8")
+    (folder / name).write_text(text, encoding="utf-8")
 
 
-def write_results(study: Results[Any], folder: Path, command: str | None) -> None:
-    """Write trials.parquet, the study's other tables, summary.json and provenance.json; may raise OSError.
+def write_results(study: Writes, folder: Path, command: str | None) -> None:
+    """Write what results write of themselves, and provenance.json; may raise OSError.
 
     Each is written beside its place and renamed once all are whole: a study that goes on replaces what it wrote when it stopped.
     """
@@ -92,10 +105,7 @@ def write_results(study: Results[Any], folder: Path, command: str | None) -> Non
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir()
-        study.to_pandas().to_parquet(partial / "trials.parquet", index=False)
-        for name, table in study.tables().items():
-            table.to_parquet(partial / f"{name}.parquet", index=False)
-        (partial / "summary.json").write_text(json.dumps(study.summary(), indent=2) + "\n", encoding="utf-8")
+        study.write(partial)
         (partial / "provenance.json").write_text(json.dumps(provenance(study, command), indent=2) + "\n", encoding="utf-8")
         for file in sorted(partial.iterdir()):
             file.replace(folder / file.name)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 RESULTS = ("time_s", "cost_usd", "energy_j", "carbon_kg", "water_l", "ettr", "mfu", "interruptions", "power_mean_w")
 
 
+_SHOWN = ("mean", "p50", "p95")
+
 
 class Rows(NamedTuple):
     """What was run of a scenario: `columns` by name, each of shape (trials,), with `trial` among them."""
@@ -117,10 +119,22 @@ class Comparison:
             table.insert(0, "scenario", label)
         return pd.concat(tables, ignore_index=True)
 
-    def _repr_html_(self) -> str:
-        from simulator.report.compare import comparison_html
+    def table(self) -> pd.DataFrame:
+        """Return one row a result and scenario: mean, P50, P95, and the difference to the base with its interval; SI."""
+        import pandas as pd
 
-        return comparison_html(self)
+        rows = []
+        for column in (name for name in RESULTS if name in self.names):
+            for i, row in enumerate(self.rows):
+                found = describe(row.columns[column])
+                change = self.difference(column, i) if i else None
+                rows.append({"result": column, "scenario": row.label, **{name: found.get(name, np.nan) for name in _SHOWN},
+                             **({"difference": change.mean, "low": change.low, "high": change.high, "lower": change.lower}
+                                if change else {})})
+        return pd.DataFrame(rows).set_index(["result", "scenario"])
+
+    def _repr_html_(self) -> str:
+        return str(self.table().to_html(float_format=lambda value: f"{value:,.6g}", na_rep=""))
 
 
 def known(found: Difference) -> dict[str, float | None]:

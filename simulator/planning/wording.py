@@ -61,4 +61,4 @@ def _quantity(number: float, unit: str) -> str:
     for name, factor in _UNITS.get(unit, ()):
         if (abs(number) >= factor and number) or (number == 0.0 and factor == 1.0) or (name, factor) == _UNITS[unit][-1]:
             return f"{number / factor:,.6g} {name}"
-    return f"{number:,.6g} {unit}"
+    return f"{number:,.{6 if number == float(f'{number:.6g}') else 4}g} {unit}"  # of many digits the first

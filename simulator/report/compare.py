@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from rich.text import Text
 from simulator.planning.compare import RESULTS, Comparison
 from simulator.planning.paired import Difference
 from simulator.planning.wording import short
-from simulator.report.style import SERIES, STYLE, Unit, digits, label_of, name_of, percent, unit_of
+from simulator.report.style import SERIES, Unit, digits, in_style, label_of, name_of, percent, unit_of
 from simulator.report.tables import plain_table
 
 if TYPE_CHECKING:
@@ -132,21 +131,11 @@ def _inputs_view(found: Comparison) -> RenderableType:
     return table
 
 
-def comparison_html(found: Comparison) -> str:
-    """Return the comparison for a notebook."""
-    from rich.console import Console
-
-    console = Console(record=True, width=160, file=StringIO())
-    console.print(compare_view(found))
-    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
-
-
 def compare_figure(found: Comparison) -> Figure:
     """Return the picture: time and cost of each side by side, and the differences trial by trial below."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE):
+    with in_style():
         drawn = [name for name in _DRAWN if not any(np.isnan(row.columns[name]).any() for row in found.rows)]
         count = len(found.rows)
         figure = Figure(figsize=(11.0, 2.6 + 0.62 * (2 * count - 1)), layout="constrained")
