@@ -11,15 +11,29 @@ import math
 from typing import NamedTuple
 
 from kernels._jit import kernel
-from kernels.collectives import all_reduce_time_s, all_to_all_time_s
+from kernels.collectives import all_reduce_time_s
 from kernels.packs import Device, Network
 from kernels.power import PowerModel
 from kernels.roofline import tiled_flops
 from kernels.transformer import Architecture, count_parameters, score_dim
 
 _ACTIVATION_BYTES = 2.0
-_LOGIT_BYTES = 12.0  # of sampling: logits in fp32 written, read for softmax and for the draw
 _ROUTING_LAUNCHES = 6.0  # of a mixture of experts: vLLM's fused layer, FROM MEMORY
+_SCALED_PRODUCTS = 4.0  # of a layer
+# Output tiles of products with few rows, beside those of training: rows, columns, rate over that of the largest (CUTLASS and
+# Triton pad to 16 rows, FROM MEMORY). Such products wait for their weights, so the rates hardly matter.
+_FLAT_TILES = ((32.0, 128.0, 0.45), (16.0, 128.0, 0.3))
+
+
+class Software(NamedTuple):
+    """What an engine's kernels and its host add, the same for all hardware."""
+
+    overhead_s: float  # of the host, per iteration: scheduling, launch of the graph
+    request_s: float  # of the host, per request that gets a token: bookkeeping, detokenisation, streaming
+    logit_bytes: float  # moved per logit to draw a token
+    scaling_s: float  # of a product in 8 or 4 bits, beside it: scaling of its input
+    expert_8_efficiency: float  # rate of fused experts in 8 or 4 bits over that of plain products
+    unpack_demand: float  # power of unpacking weights while they stream, above idle over the TDP's
 
 
 class Replica(NamedTuple):
@@ -32,8 +46,19 @@ class Replica(NamedTuple):
     cache_bytes: float  # per element of keys and values
     memory_share: float  # of an accelerator's memory that weights and cache may fill
     scaled: float  # 1 where activations are scaled to 8 bits before each product
-    overhead_s: float  # of the host, per iteration: scheduling, launch of the graph
-    request_s: float  # of the host, per request that gets a token: sampling, detokenisation, streaming
+    unpacked: float  # 1 where weights are narrower than what products take
+    busiest: float  # mean of the largest of `expert` standard normal draws
+    software: Software
+
+
+class Weights(NamedTuple):
+    """Weights as a product reads them."""
+
+    bytes: float  # per parameter
+    unpack_demand: float  # power beside that of reading them
+
+
+_PLAIN = Weights(_ACTIVATION_BYTES, 0.0)
 
 
 class Part(NamedTuple):
@@ -81,14 +106,31 @@ def _times(n: float, x: Part) -> Part:
 
 
 @kernel
-def _product(batch: float, m: float, n: float, k: float, rate: float, weight_bytes: float, power: PowerModel, d: Device) -> Part:
+def _flops(batch: float, m: float, n: float, k: float, d: Device) -> float:
+    """Return FLOPs of products with whole tiles, over the best tile."""
+    found = tiled_flops(batch, m, n, k, d.fill_depth, d.processors)
+    for rows, columns, rate in _FLAT_TILES:
+        tiles = max(d.processors, batch * math.ceil(m / rows) * math.ceil(n / columns))
+        found = min(found, 2.0 * tiles * rows * columns / rate * (k + d.fill_depth))
+    return found
+
+
+@kernel
+def _weights(replica: Replica) -> Weights:
+    return Weights(replica.weight_bytes, replica.unpacked * replica.software.unpack_demand)
+
+
+@kernel
+def _product(batch: float, m: float, n: float, k: float, rate: float, w: Weights, power: PowerModel, d: Device) -> Part:
     """Return products C[m, n] = A[m, k] B[k, n]; units and memory work at the same time, each asks for power while it is busy."""
     if batch <= 0.0 or m <= 0.0:
         return Part(0.0, 0.0)
-    arithmetic_s = tiled_flops(batch, m, n, k, d.fill_depth, d.processors) / rate
-    traffic_s = batch * (weight_bytes * k * n + _ACTIVATION_BYTES * (m * k + m * n)) / d.memory_bytes_per_s
+    arithmetic_s = _flops(batch, m, n, k, d) / rate
+    weights_s = batch * w.bytes * k * n / d.memory_bytes_per_s
+    traffic_s = weights_s + batch * _ACTIVATION_BYTES * (m * k + m * n) / d.memory_bytes_per_s
     useful_s = 2.0 * batch * m * n * k / rate
-    return Part(max(arithmetic_s, traffic_s) + d.launch_latency_s, power.gemm * useful_s + power.memory * traffic_s)
+    return Part(max(arithmetic_s, traffic_s) + d.launch_latency_s,
+                power.gemm * useful_s + power.memory * traffic_s + w.unpack_demand * weights_s)
 
 
 @kernel
@@ -126,9 +168,10 @@ def prompt_key(a: Architecture, d: Device, replica: Replica, power: PowerModel) 
 def _feed_forward(a: Architecture, d: Device, replica: Replica, power: PowerModel, rows: float, moe: float) -> Part:
     """Return one layer's feed-forward block.
 
-    Of routed experts, those that some token chose are read: E (1 - (1 - k / E)^rows) where tokens choose independently.
+    Of routed experts, those that some token chose are read: E (1 - (1 - k / E)^rows) where tokens choose independently. Where
+    ranks hold whole experts all wait for the one with the most to read; how many of its experts a rank needs is taken as normal.
     """
-    w, rate, gates = replica.weight_bytes, d.gemm_flops_per_s, a.ffn_matrices - 1.0
+    w, rate, gates = _weights(replica), d.gemm_flops_per_s, a.ffn_matrices - 1.0
     if moe <= 0.0:
         width = a.ffn_hidden / replica.tensor
         return _plus(_product(1.0, rows, gates * width, a.hidden, rate, w, power, d),
@@ -136,12 +179,16 @@ def _feed_forward(a: Architecture, d: Device, replica: Replica, power: PowerMode
     touched = a.experts * (1.0 - (1.0 - a.experts_per_token / a.experts) ** rows)
     each = max(1.0, rows * a.experts_per_token / touched)
     local, width = touched / replica.expert, a.expert_hidden / (replica.tensor / replica.expert)
-    found = _plus(_product(local, each, gates * width, a.hidden, rate, w, power, d),
-                  _product(local, each, a.hidden, width, rate, w, power, d))
-    found = _plus(found, _product(1.0, rows, a.experts, a.hidden, d.gemm_flops_per_s_16, _ACTIVATION_BYTES, power, d))
+    spread = math.sqrt(local * (1.0 - touched / a.experts))
+    local = min(a.experts / replica.expert, local + replica.busiest * spread)
+    fused = replica.software.expert_8_efficiency if replica.scaled > 0.0 else 1.0
+    slow = Weights(w.bytes / fused, w.unpack_demand)
+    found = _plus(_product(local, each, gates * width, a.hidden, fused * rate, slow, power, d),
+                  _product(local, each, a.hidden, width, fused * rate, slow, power, d))
+    found = _plus(found, _product(1.0, rows, a.experts, a.hidden, d.gemm_flops_per_s_16, _PLAIN, power, d))
     # Softmax and choice, sort by expert, spread, join.
-    spread = 4.0 * rows * a.experts_per_token * a.hidden * _ACTIVATION_BYTES / replica.tensor
-    found = _plus(found, _stream(spread, _ROUTING_LAUNCHES, power, d))
+    moved = 4.0 * rows * a.experts_per_token * a.hidden * _ACTIVATION_BYTES / replica.tensor
+    found = _plus(found, _stream(moved, _ROUTING_LAUNCHES, power, d))
     if a.shared_hidden > 0.0:
         width = a.shared_hidden / replica.tensor
         found = _plus(found, _product(1.0, rows, gates * width, a.hidden, rate, w, power, d))
@@ -152,7 +199,7 @@ def _feed_forward(a: Architecture, d: Device, replica: Replica, power: PowerMode
 @kernel
 def _projections(a: Architecture, d: Device, replica: Replica, power: PowerModel, rows: float) -> Part:
     """Return the products before and after attention in one layer."""
-    heads, w, rate = a.heads / replica.tensor, replica.weight_bytes, d.gemm_flops_per_s
+    heads, w, rate = a.heads / replica.tensor, _weights(replica), d.gemm_flops_per_s
     if a.mla <= 0.0:
         width = (heads + 2.0 * max(a.key_value_heads / replica.tensor, 1.0)) * a.head_dim
         return _plus(_product(1.0, rows, width, a.hidden, rate, w, power, d),
@@ -181,19 +228,20 @@ def _pointwise(a: Architecture, d: Device, replica: Replica, power: PowerModel, 
     launches = a.layers * (2.0 + a.norms_per_layer)
     if replica.scaled > 0.0:  # read in 16 bits, written in 8, before each of four products
         values += 1.5 * (a.layers * (2.0 * a.hidden + a.heads * a.head_dim / replica.tensor) + inner / replica.tensor)
-        launches += 4.0 * a.layers
-    return _stream(rows * _ACTIVATION_BYTES * values, launches, power, d)
+        launches += _SCALED_PRODUCTS * a.layers
+    waits_s = replica.scaled * _SCALED_PRODUCTS * a.layers * replica.software.scaling_s
+    found = _stream(rows * _ACTIVATION_BYTES * values, launches, power, d)
+    return _plus(found, Part(waits_s, power.bubble * waits_s))
 
 
 @kernel
 def _network(a: Architecture, net: Network, replica: Replica, power: PowerModel, rows: float) -> Part:
-    """Return the collectives of tensor and expert groups and the sends between stages, all layers."""
+    """Return the collectives of the tensor group and the sends between stages, all layers.
+
+    Ranks of the group hold all tokens alike, so those with whole experts add up their results as those with parts of them do.
+    """
     buffer = rows * a.hidden * _ACTIVATION_BYTES
-    reduce_s = all_reduce_time_s(buffer, replica.tensor, 1.0, net)
-    time_s = 2.0 * a.layers * reduce_s
-    if replica.expert > 1.0 and a.moe_layers > 0.0:  # in place of the all-reduce after the experts
-        sent = rows / replica.tensor * a.experts_per_token * a.hidden * _ACTIVATION_BYTES
-        time_s += a.moe_layers * (2.0 * all_to_all_time_s(sent, sent, replica.expert, 1.0, net) - reduce_s)
+    time_s = 2.0 * a.layers * all_reduce_time_s(buffer, replica.tensor, 1.0, net)
     if replica.pipeline > 1.0:
         inside = replica.tensor * replica.pipeline <= net.domain
         rate = net.scale_up_bytes_per_s if inside else net.nic_bytes_per_s
@@ -218,17 +266,20 @@ def body(a: Architecture, d: Device, net: Network, replica: Replica, power: Powe
     found = _plus(found, _pointwise(a, d, replica, power, each))
     found = _plus(found, _network(a, net, replica, power, each))
     # Attention is split over keys and joined (flash decoding).
-    waits_s = 2.0 * a.layers * d.launch_latency_s + replica.overhead_s
+    waits_s = 2.0 * a.layers * d.launch_latency_s + replica.software.overhead_s
     return _plus(found, Part(waits_s, power.bubble * waits_s))
 
 
 @kernel
 def ends(a: Architecture, d: Device, replica: Replica, power: PowerModel, requests: float) -> Part:
-    """Return what it takes to draw the next token of `requests`: the head, sampling, and the host for each of them."""
+    """Return what it takes to draw the next token of `requests`: the head, sampling, and the host for each of them.
+
+    Logits are gathered, and every rank draws from all of them (vLLM, FROM MEMORY).
+    """
     if requests <= 0.0:
         return Part(0.0, 0.0)
     each, vocabulary = requests / replica.pipeline, a.vocabulary / replica.tensor
-    found = _product(1.0, each, vocabulary, a.hidden, d.gemm_flops_per_s_16, _ACTIVATION_BYTES, power, d)
-    found = _plus(found, _stream(_LOGIT_BYTES * each * vocabulary, 2.0, power, d))
-    host_s = requests * replica.request_s
+    found = _product(1.0, each, vocabulary, a.hidden, d.gemm_flops_per_s_16, _PLAIN, power, d)
+    found = _plus(found, _stream(replica.software.logit_bytes * each * a.vocabulary, 2.0, power, d))
+    host_s = requests * replica.software.request_s
     return _plus(found, Part(host_s, power.bubble * host_s))

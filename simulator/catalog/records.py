@@ -169,6 +169,10 @@ class GenerationRecord(Sourced):
     memory_demand: Share = Field(description="the same during memory-bound operators")
     communication_demand: Share = Field(description="the same while waiting in an exposed collective")
     bubble_demand: Share = Field(description="the same in a pipeline bubble or a stall")
+    serving_memory_efficiency: Share | None = Field(
+        default=None, description="share of memory bandwidth that serving reaches; absent: `memory_efficiency` of the era")
+    serving_memory_demand: Share | None = Field(
+        default=None, description="`memory_demand` of serving, where weights and cache stream; absent: that of training")
     clock_exponent: Ratio = Field(description="power above idle grows with this power of the clock")
     voltage_floor: Share = Field(description="clock, over the full one, below which the voltage falls no further")
 

@@ -6,11 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.iteration import Replica, body, cache_bytes_per_token, cache_tokens, context_token, ends, prompt_key, weights_bytes
+from kernels.iteration import (
+    Replica,
+    Software,
+    body,
+    cache_bytes_per_token,
+    cache_tokens,
+    context_token,
+    ends,
+    prompt_key,
+    weights_bytes,
+)
 from kernels.packs import Device, Network
 from kernels.power import PowerModel
 from kernels.serving_packs import PROMPTS, TOKENS, WHOLE, Costs
+from kernels.stragglers import expected_maximum
 from kernels.transformer import Architecture
+from simulator.catalog.records import ModelRecord
 from simulator.errors import UserError
 from simulator.performance.hardware import device, generation, network, power_model
 from simulator.scenario.serving import Pool, Serving, ServingScenario
@@ -19,10 +31,10 @@ from simulator.workload import architecture
 # Bytes of a parameter; 4-bit formats have a scale of 8 or 16 bits for each 16 to 128 of them.
 _WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.53, "int4": 0.53}
 _CACHE_BYTES = {"bf16": 2.0, "fp8": 1.0}
-# The host's part of an iteration, the same for all hardware (docs/validation.md, serving): calibrated on ML.ENERGY.
-OVERHEAD_S = 1.0e-3
-REQUEST_S = 30e-6
-
+# vLLM of 2025, the same for all hardware and models: fitted by `clustercost validate serving --calibrate` (docs/validation.md),
+# the time of the host for a request apart, which is FROM MEMORY (bookkeeping in Python; the fit cannot tell it from sampling).
+SOFTWARE = Software(overhead_s=1.1e-3, request_s=5e-6, logit_bytes=1200.0, scaling_s=18e-6, expert_8_efficiency=0.6,
+                    unpack_demand=0.4)
 
 _NO_BEGINNINGS = np.zeros(0)
 
@@ -53,29 +65,36 @@ def product_precision(serving: Serving) -> tuple[str, float]:
     return "bf16", 0.0
 
 
-def kind_of(scenario: ServingScenario, pool: Pool, path: str) -> Kind:
+def kind_of(model: ModelRecord, serving: Serving, pool: Pool, year: int | None, path: str) -> Kind:
     """Return a kind of replica; UserError where the model does not fit, or the catalog lacks a value."""
-    serving, a = scenario.serving, architecture(scenario.model)
-    accelerator, count = serving.accelerator, pool.tensor * pool.pipeline
+    a, accelerator, count = architecture(model), serving.accelerator, pool.tensor * pool.pipeline
     precision, scaled = product_precision(serving)
+    unpacked = float(serving.weights != precision)
     replica = Replica(float(pool.tensor), float(pool.pipeline), float(pool.expert), _WEIGHT_BYTES[serving.weights],
-                      _CACHE_BYTES[serving.cache], serving.memory_share, scaled, OVERHEAD_S, REQUEST_S)
+                      _CACHE_BYTES[serving.cache], serving.memory_share, scaled, unpacked,
+                      float(expected_maximum(float(pool.expert))), SOFTWARE)
     capacity = float(cache_tokens(a, replica, accelerator.memory_bytes))
     if capacity < 1.0:
         held = weights_bytes(a, replica)
         raise UserError(f"{path}: weights of {held / 1e9:,.0f} GB leave no room for a cache in {serving.memory_share:.0%} of the "
                         f"{count * accelerator.memory_bytes / 1e9:,.0f} GB of {count} {accelerator.name}; allowed: a larger "
                         "tensor or pipeline, or narrower weights")
-    era = generation(accelerator).era(scenario.year)
-    return Kind(pool, a, device(accelerator, precision, era, power_limit_w=serving.power_limit_w),
-                network(accelerator, serving.fabric, count), replica, power_model(accelerator, serving.power_limit_w), capacity)
+    g = generation(accelerator)
+    rates = device(accelerator, precision, g.era(year), g, serving.power_limit_w)
+    power = power_model(accelerator, serving.power_limit_w, g)
+    if g.serving_memory_efficiency is not None:
+        rates = rates._replace(memory_bytes_per_s=accelerator.memory_bandwidth_bytes_per_s * g.serving_memory_efficiency)
+    if g.serving_memory_demand is not None:
+        power = power._replace(memory=g.serving_memory_demand)
+    return Kind(pool, a, rates, network(accelerator, serving.fabric, count), replica, power, capacity)
 
 
 def kinds(scenario: ServingScenario) -> list[Kind]:
     """Return the kinds of replicas: the pool, and that of prompts where there is one."""
-    found = [kind_of(scenario, scenario.serving.pool, "serving.pool")]
-    if scenario.serving.prompts is not None:
-        found.append(kind_of(scenario, scenario.serving.prompts, "serving.prompts"))
+    model, serving, year = scenario.model, scenario.serving, scenario.year
+    found = [kind_of(model, serving, serving.pool, year, "serving.pool")]
+    if serving.prompts is not None:
+        found.append(kind_of(model, serving, serving.prompts, year, "serving.prompts"))
     return found
 
 
@@ -111,7 +130,7 @@ def costs(scenario: ServingScenario, found: list[Kind], beginnings: np.ndarray =
             tables["sampled_s"][p, n], tables["sampled_j"][p, n] = part.time_s, part.demand_s * watts
     one = [context_token(k.architecture, k.device, k.replica, k.power) for k in found]
     key = [prompt_key(k.architecture, k.device, k.replica, k.power) for k in found]
-    watts = np.array([(k.power.tdp_w - k.power.idle_w) * k.accelerators for k in found])
+    rated_w = np.array([(k.power.tdp_w - k.power.idle_w) * k.accelerators for k in found])
     split = len(found) > 1
     prefixes = serving.prefix_cache
     kept_share = prefixes.capacity if prefixes is not None else 0.0
@@ -120,11 +139,11 @@ def costs(scenario: ServingScenario, found: list[Kind], beginnings: np.ndarray =
     return Costs(
         **tables,
         context_s=np.array([x.time_s for x in one]),
-        context_j=np.array([x.demand_s for x in one]) * watts,
+        context_j=np.array([x.demand_s for x in one]) * rated_w,
         window=np.array([k.architecture.window or np.inf for k in found]),
         window_share=np.array([k.architecture.window_share for k in found]),
         key_s=np.array([x.time_s for x in key]),
-        key_j=np.array([x.demand_s for x in key]) * watts,
+        key_j=np.array([x.demand_s for x in key]) * rated_w,
         limit_w=np.array([(k.power.limit_w - k.power.idle_w) * k.accelerators for k in found]),
         tokens=np.array([tokens] + [1.0] * (len(found) - 1)),
         draft_rows=np.array([rows_each] + [1.0] * (len(found) - 1)),
