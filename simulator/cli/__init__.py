@@ -13,6 +13,7 @@ import simulator.cli.sweep
 import simulator.cli.uncertainty
 import simulator.cli.sensitivity
 import simulator.cli.forecast
+import simulator.cli.report
 import simulator.cli.validate
 import simulator.cli.files
 import simulator.cli.doctor

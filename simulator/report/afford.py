@@ -167,7 +167,7 @@ def _tried_json(one: Tried) -> dict[str, Any]:
 def deadline_view(scenario: Scenario, choice: DeadlineChoice) -> Group:
     """Return the sizes that were tried as a table, and the two that were chosen."""
     table = plain_table(f"{scenario.name} in {choice.deadline_s / _DAY:,.3g} days: sizes of {scenario.cluster.accelerator.name} "
-                        f"tried, {choice.smallest.columns['time_s'].size} trials each",
+                        f"tried, up to {choice.smallest.columns['time_s'].size} trials each",
                         "accelerators", "P(deadline)", "95 %", "days P50", "P95", "step MFU", "MWh", "USD", "TP x PP x DP", "")
     for one in choice.tried:
         layout = one.fit.layout

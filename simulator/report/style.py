@@ -24,7 +24,7 @@ STYLE: dict[str, Any] = {
     "axes.titlelocation": "left", "axes.labelsize": 9.5, "xtick.labelsize": 9.0, "ytick.labelsize": 9.0, "legend.fontsize": 9.0,
     "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#666666",
     "axes.axisbelow": True, "grid.color": "#E4E4E4", "lines.linewidth": 1.8, "figure.facecolor": "white",
-    "savefig.facecolor": "white", "text.parse_math": False, "svg.fonttype": "path", "svg.hashsalt": "clustercost",
+    "savefig.facecolor": "white", "svg.fonttype": "path", "svg.hashsalt": "clustercost",
 }
 
 
@@ -94,6 +94,11 @@ def numbers(*values: float) -> list[str]:
     decimals = max(1 - math.floor(math.log10(spread)), 2 - math.floor(math.log10(size)), 0)
     decimals = min(decimals, max(0, 5 - math.floor(math.log10(size))))
     return [f"{v:,.{decimals}f}" if math.isfinite(v) else digits(v) for v in values]
+
+
+def plain(text: str, longest: int = 60) -> str:
+    """Return text that others wrote, cut where too long, so that nothing in it is taken for mathematics."""
+    return (text if len(text) <= longest else f"{text[:longest - 1]}…").replace("$", r"\$")
 
 
 def amount(value: float, column: str, figures: int = 3) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from simulator.report.plots.outcomes import known
-from simulator.report.style import BLUE, GREEN, GREY, INK, ORANGE, amount, digits, label_of, percent, styled, unit_of
+from simulator.report.style import BLUE, GREEN, GREY, INK, ORANGE, amount, digits, label_of, name_of, percent, styled, unit_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from simulator.montecarlo import Study
 
 TOTALS = ("time_s", "energy_j", "cost_usd")
-_LABELS = {"straggler": "waiting for the slowest", "lost": "work lost and redone", "degraded": "slow nodes, hour, season",
+_LABELS = {"productive": "productive work", "straggler": "waiting for the slowest", "lost": "work lost and redone", "degraded": "slow nodes, hour, season",
            "reduced": "missing replicas", "throttled": "slowed by rule or cap", "curtailed": "paused by rule or cap",
            "detect": "detecting failures", "restart": "restarting", "wait_for_spares": "waiting for spares",
            "cooling_distribution": "cooling and distribution", "idle": "idle and waiting accelerators"}
 _SEEN = 0.001  # of the total, a category that is drawn on its own
-_FIRST = {"time_s": "productive", "cost_usd": "productive"}
+_FIRST = {"time_s": "time_productive_s", "cost_usd": "cost_productive_usd"}
 
 
 class Part(NamedTuple):
@@ -89,7 +89,7 @@ def waterfall(study: Study, total: str = "time_s", *, ax: Axes | None = None) ->
     unit = unit_of(total, whole)
     base, places = 0.0, list(range(len(found) + 1))
     for i, part in enumerate(found):
-        first = part.name == _FIRST.get(total)
+        first = part.column == _FIRST.get(total)
         ax.barh(i, part.mean / unit.factor, left=base / unit.factor, color=BLUE if first else ORANGE, height=0.7)
         end = (base + part.mean) / unit.factor
         ax.plot([end, end], [i, i + 1], color=GREY, linewidth=0.7)
@@ -107,7 +107,7 @@ def waterfall(study: Study, total: str = "time_s", *, ax: Axes | None = None) ->
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel(label_of(total, unit))
     ax.margins(x=0.02)
-    ax.set_title("From the first part to the total")
+    ax.set_title(f"How {name_of(total)} adds up")
     return ax
 
 
@@ -126,7 +126,7 @@ def breakdown_bars(study: Study, total: str = "energy_j", *, ax: Axes | None = N
     ax.tick_params(axis="y", length=0)
     ax.set_xlim(right=1.38 * max([part.mean for part in found], default=1.0) / unit.factor)
     ax.set_xlabel(label_of(total, unit))
-    ax.set_title("Mean of all trials, by category")
+    ax.set_title(f"Mean {name_of(total)} by category")
     return ax
 
 
@@ -151,5 +151,5 @@ def spread(study: Study, total: str = "time_s", *, ax: Axes | None = None) -> Ax
     ax.tick_params(axis="y", length=0)
     ax.set_xlim(right=1.25 * max([100.0 * p.of_spread for p in found], default=1.0))
     ax.set_xlabel("share of the variance of the total (%)")
-    ax.set_title(f"What makes {'time' if total == 'time_s' else 'energy' if total == 'energy_j' else 'cost'} vary")
+    ax.set_title(f"What makes {name_of(total)} vary")
     return ax

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from simulator.report.plots.outcomes import known
-from simulator.report.style import BLUE, GREY, INK, RED, digits, label_of, numbers, styled, unit_of
+from simulator.report.style import BLUE, GREY, INK, RED, amount, digits, label_of, name_of, numbers, plain, styled, unit_of
 from simulator.units import KINDS, parse_quantity
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 INPUT = "input "
 _SHARE = 0.2  # of the trials, those in which an input is lowest, and highest
 _LEAST, _MOST = 20, 12  # trials; bars
+_SIZED = {"time": "s", "power": "w", "energy": "j", "money": "usd"}  # kinds of many sizes, as endings of columns
 _LETTERS = ((1e12, " T"), (1e9, " B"), (1e6, " M"))
 # Luck that a run has, as far as its row tells.
 _LUCK = {"interruptions": "luck: interruptions", "time_lost_s": "luck: work lost", "time_wait_for_spares_s":
@@ -60,19 +61,19 @@ def drivers(study: Study, column: str) -> list[Driver]:
     Kept is what chance alone brings in less than one study of a hundred: |rank| above 2.58 / sqrt(trials - 1). Fewer than 20
     trials tell nothing.
     """
-    from scipy.stats import rankdata
+    import pandas as pd
 
     result = known(study, column)
     n = result.size
     if n < _LEAST or result.min() == result.max():
         return []
-    ranks = rankdata(result)
+    ranks = pd.Series(result).rank().to_numpy()
     count = max(1, round(_SHARE * n))
     found = []
     for name, values in study.columns.items():
         if not (name.startswith(INPUT) or name in _LUCK) or np.isnan(values).any() or values.min() == values.max():
             continue
-        correlation = float(np.corrcoef(rankdata(values), ranks)[0, 1])
+        correlation = float(np.corrcoef(pd.Series(values).rank().to_numpy(), ranks)[0, 1])
         if abs(correlation) * math.sqrt(n - 1) < 2.58:
             continue
         order = np.argsort(values, kind="stable")
@@ -95,11 +96,13 @@ def values_text(study: Study, driver: Driver) -> tuple[str, str]:
 
 
 def quantity(value: float, kind: str) -> str:
-    """Return an SI value in the unit in which its kind is usually written."""
+    """Return an SI value in the unit in which its kind is usually written, or in one of its size."""
+    if kind in _SIZED:
+        return amount(value, _SIZED[kind], 4) if value else "0"
     _, _, unit = KINDS[kind][1].partition(" ")
     if not unit:
         size, letter = next(((size, letter) for size, letter in _LETTERS if abs(value) >= size), (1.0, ""))
-        return f"{value / size:,.4g}{letter}"
+        return f"{value:,.0f}" if size == 1.0 and abs(value) >= 1000.0 else f"{value / size:,.4g}{letter}"
     if kind == "rate":  # "3.8 per 1000 days"
         return f"{value * 1000.0 * 86400.0:,.4g} per 1000 days"
     return f"{value / parse_quantity(f'1 {unit}', kind):,.4g} {unit}"
@@ -140,13 +143,13 @@ def tornado(study: Study, column: str = "cost_usd", *, ax: Axes | None = None) -
     ax.set_ylim(max(len(found), 1) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel(label_of(column, unit))
-    ax.set_title("Low (blue) and high (red) fifth of each")
+    ax.set_title(f"Drivers of {name_of(column)}")
     return ax
 
 
 def _short(name: str) -> str:
     """Return a path on two lines where it is long."""
     if len(name) <= 24 or "." not in name:
-        return name
+        return plain(name)
     middle = min((i for i, letter in enumerate(name) if letter in ". "), key=lambda i: abs(i - len(name) // 2))
-    return f"{name[:middle + 1]}\n{name[middle + 1:]}"
+    return plain(f"{name[:middle + 1]}\n{name[middle + 1:]}", 90)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simulator.errors import UserError
 from simulator.montecarlo.statistics import Z95
-from simulator.report.style import BLUE, INK, LINES, PALE, RED, SERIES, SMALL, amount, label_of, styled, unit_of
+from simulator.report.style import BLUE, INK, LINES, PALE, RED, SERIES, SMALL, amount, label_of, plain, styled, unit_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,11 +69,12 @@ def distribution(study: Study, column: str = "time_s", *, ax: Axes | None = None
         counts, edges = np.histogram(values, bins)
         ax.stairs(100.0 * counts / values.size, edges / unit.factor, fill=True, color=PALE)
         ax.stairs(100.0 * counts / values.size, edges / unit.factor, color=BLUE, linewidth=1.2)
-    top = ax.get_ylim()[1]
-    for q, style in zip(QUANTILES, (":", "-", ":"), strict=True):
+    top = 1.1 * ax.get_ylim()[1]
+    for q, style, side in zip(QUANTILES, (":", "-", ":"), (-1, 1, -1), strict=True):
         at = float(np.quantile(values, q)) / unit.factor
         ax.axvline(at, color=INK, linewidth=1.2, linestyle=style)
-        ax.annotate(f"P{100 * q:.0f}", (at, top), xytext=(3, -2), textcoords="offset points", va="top", fontsize=9)
+        ax.annotate(f"P{100 * q:.0f}", (at, top), xytext=(3 * side, -1), textcoords="offset points", va="top", fontsize=9,
+                    ha="left" if side > 0 else "right")
     if goal is not None and low - (high - low) <= goal <= high + (high - low):
         ax.axvline(goal / unit.factor, color=RED, linewidth=1.6, linestyle="--")
         ax.annotate(GOALS[column], (goal / unit.factor, 0.55 * top), xytext=(-3, 0), textcoords="offset points", va="center",
@@ -110,9 +111,9 @@ def chance(study: Study, column: str = "time_s", *, ax: Axes | None = None) -> A
         ax.plot([goal / unit.factor] * 2, [0.0, met], color=RED, linestyle="--", linewidth=1.4)
         ax.plot([goal / unit.factor], [met], "o", color=RED, markersize=6)
         left = goal > 0.5 * (at[0] + at[-1])
-        ax.annotate(f"{GOALS[column]}: {met:.3g} %", (goal / unit.factor, met),
-                    xytext=(-8 if left else 8, -4 if met > 50 else 10), textcoords="offset points", color=RED, ha="right" if left else "left", va="top" if met > 50 else "bottom",
-                    fontsize=9.5)
+        beside = {"ha": "right", "va": "top", "xytext": (-8, -4)} if left else {"ha": "left", "va": "top", "xytext": (8, -4)}
+        ax.annotate(f"{GOALS[column]}: {met:.3g} %", (goal / unit.factor, max(met, 10.0)), textcoords="offset points", color=RED,
+                    fontsize=9.5, **beside)
     ax.set_ylim(0.0, 103.0)
     ax.set_xlim(at[0] / unit.factor, at[-1] / unit.factor)
     ax.grid(visible=True)
@@ -135,7 +136,7 @@ def goals_map(study: Study, across: str = "time_s", up: str = "cost_usd", *, ax:
     counts = np.histogram2d(x, y, bins=[np.concatenate(([-np.inf], edge)) for edge in limits])[0]
     share = 100.0 * counts.cumsum(axis=0).cumsum(axis=1) / x.size
     drawn = ax.pcolormesh(limits[0] / units[0].factor, limits[1] / units[1].factor, share.T, cmap="cividis", vmin=0.0,
-                          vmax=100.0, shading="nearest")
+                          vmax=100.0, shading="nearest", rasterized=True)
     if share.max() > share.min():
         lines = ax.contour(limits[0] / units[0].factor, limits[1] / units[1].factor, share.T, levels=[20.0, 50.0, 80.0, 95.0],
                            colors="white", linewidths=1.0)
@@ -177,9 +178,9 @@ def overlay(studies: Sequence[Study], column: str = "time_s", names: Sequence[st
         values = np.sort(known(study, column)) / unit.factor
         share = 100.0 * np.arange(1, values.size + 1) / values.size
         every = max(1, values.size // _POINTS)
-        name: Any = names[i] if i < len(names) else study.scenario.name
+        name = names[i] if i < len(names) else study.scenario.name
         ax.plot(values[::every], share[::every], color=SERIES[i], linestyle=LINES[i % len(LINES)],
-                label=name if len(name) <= 34 else f"{name[:33]}…")
+                label=plain(name, 34))
     ax.set_ylim(0.0, 103.0)
     ax.grid(visible=True)
     ax.set_xlabel(label_of(column, unit))

@@ -14,7 +14,7 @@ from simulator.errors import UserError
 from simulator.performance import StepEstimate, longest
 from simulator.performance.estimate import Packs, layout_pack, packs, price
 from simulator.performance.hardware import network, peak_flops_per_s
-from simulator.report.style import BLUE, GREY, INK, LINES, RED, SERIES, digits, styled
+from simulator.report.style import BLUE, GREY, INK, LINES, RED, SERIES, digits, plain, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,7 +146,7 @@ def roofline(study: Study, *, ax: Axes | None = None) -> Axes:
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     ax.yaxis.set_minor_formatter(lambda value, _: f"{value:,.0f}" if f"{value:.0e}"[0] in "25" else "")
     ax.legend(loc="upper left", fontsize=8, bbox_to_anchor=(0.0, 0.93))
-    ax.set_title(f"Operators of a layer, {scenario.training.precision} on {accelerator.name}")
+    ax.set_title(f"Operators of a layer, {scenario.training.precision} on {plain(accelerator.name, 30)}")
     return ax
 
 
@@ -221,8 +221,8 @@ def power_spectrum(study: Study, *, ax: Axes | None = None) -> Axes:
 def sizes(study: Study) -> list[Size]:
     """Return the step at other numbers of data-parallel replicas, batch and all else unchanged.
 
-    A number that does not fit in memory, or does not divide the sequences of a batch, is left out. No failures: of a run at another size see
-    `clustercost sweep FILE --over cluster.accelerators=...`.
+    A number that does not fit in memory, or does not divide the sequences of a batch, is left out. Steps alone, without
+    failures: of a run at another size see `clustercost sweep FILE --over cluster.accelerators=...`.
     """
     scenario, main, (a, d, _, r), lay = _found(study)
     accelerator, found = scenario.cluster.accelerator, []

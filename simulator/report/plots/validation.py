@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from simulator.report.style import SERIES, styled
+from simulator.report.style import SERIES, plain, styled
 from simulator.validation.calibration import errors
 from simulator.validation.throughput import read_cases
 
@@ -28,7 +29,11 @@ class Checked(NamedTuple):
 
 def checked(study: Study) -> Checked:
     """Return the shipped rows measured on accelerators of the study's hardware generation, and the errors today."""
-    generation = study.scenario.cluster.accelerator.generation
+    return _checked(study.scenario.cluster.accelerator.generation)
+
+
+@cache
+def _checked(generation: str) -> Checked:
     cases = [case for case in read_cases() if case.accelerator.generation == generation]
     return Checked(cases, errors(cases))
 
@@ -54,9 +59,8 @@ def validation(study: Study, *, ax: Axes | None = None) -> Axes:
     ax.axhline(0.0, color="#444444", linewidth=0.8)
     for i, source in enumerate(sorted({case.source for case in found.cases})):
         mine = np.array([case.source == source for case in found.cases])
-        short = source if len(source) <= 34 else f"{source[:33]}…"
         ax.plot(measured[mine], 100.0 * found.errors[mine], linestyle="none", marker=_MARKS[i % len(_MARKS)], markersize=5,
-                alpha=0.8, color=SERIES[i % len(SERIES)], label=f"{short} ({mine.sum()})")
+                alpha=0.8, color=SERIES[i % len(SERIES)], label=f"{plain(source, 34)} ({mine.sum()})")
     ax.set_xscale("log")
     ax.set_xlabel("published step time (s)")
     ax.set_ylabel("predicted over published, less one (%)")
