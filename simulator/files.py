@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import BinaryIO
 
 from simulator.errors import UserError
 
+_log = logging.getLogger("clustercost")
 PICTURES = (".png", ".svg", ".pdf")
 
 
@@ -20,6 +22,7 @@ def write_whole(file: Path, write: Callable[[Path], object]) -> None:
     try:
         write(partial)
         partial.replace(file)
+        _log.info("wrote %s", file)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise UserError(f"{file}: cannot be written: {error.strerror}") from error
@@ -62,6 +65,7 @@ def open_file(file: str | os.PathLike[str], most_bytes: int) -> BinaryIO:
             raise OSError(errno.EINVAL, "found a pipe or a device", os.fspath(file))
         if found.st_size > most_bytes:
             raise OSError(errno.EFBIG, f"found more than {most_bytes} bytes", os.fspath(file))
+        _log.info("reading %s (%d bytes)", os.fspath(file), found.st_size)
         return os.fdopen(descriptor, "rb")
     except OSError:
         os.close(descriptor)

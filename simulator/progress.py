@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
@@ -21,6 +22,10 @@ def run_with_progress(scenario: Scenario | QueueScenario, **how: Any) -> Any:
 
     kernels = isinstance(scenario, Scenario)  # a queue has none
     run: Any = run_study if kernels else run_queue_study
+    logging.getLogger("clustercost").info(
+        "%s trials of %r, seed %d, in %s%s", f"{scenario.monte_carlo.trials:,}", scenario.name, scenario.monte_carlo.seed,
+        "a Dask cluster" if how.get("dask") else f"{how.get('workers') or 'as many as pay'} processes",
+        f", to {how['folder']}" if how.get("folder") else "")
     with progress_bar(scenario.monte_carlo.trials, kernels=kernels) as progress:
         return run(scenario, progress=progress, **how)
 
