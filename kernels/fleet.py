@@ -359,11 +359,16 @@ def advance(c: Costs, q: Requests, r: Replicas, following: int, until_s: float, 
 
 
 @bare
-def settle(c: Costs, r: Replicas, now: float) -> None:
-    """Let what runs be booked up to the iteration that runs at a time; nothing else changes."""
+def settle(c: Costs, q: Requests, r: Replicas, now: float) -> None:
+    """Book the iterations that have ended by a time, where `advance` has reached it; nothing else changes."""
     for k in range(r.up.size):
-        if r.kind[k] == DECODING:
-            _cut(c, r, k, now)
+        if r.kind[k] == DECODING and now > r.clock_s[k]:
+            growth_s = _growth_s(c, r, k)
+            n = min(r.planned[k], iterations_until(r.step_s[k], growth_s, now - r.clock_s[k])) - 1.0
+            if n >= 1.0:
+                r.planned[k], r.until_s[k] = n, r.clock_s[k] + iterations_s(r.step_s[k], growth_s, n)
+                _finish(c, q, r, k)
+                _plan(c, q, r, k)
 
 
 @bare

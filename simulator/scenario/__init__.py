@@ -1,7 +1,14 @@
 """Scenario files: YAML in, a validated immutable `Scenario` in SI out, or one clear `UserError`."""
 
 from simulator.scenario.facility import Facility
-from simulator.scenario.loading import load_file, load_scenario, queue_from_mapping, scenario_from_mapping
+from simulator.scenario.loading import (
+    load_file,
+    load_scenario,
+    load_serving,
+    queue_from_mapping,
+    scenario_from_mapping,
+    serving_from_mapping,
+)
 from simulator.scenario.models import (
     Checkpoint,
     Cluster,
@@ -13,6 +20,7 @@ from simulator.scenario.monte_carlo import MonteCarlo
 from simulator.scenario.pricing import Owned, Pricing, Rental
 from simulator.scenario.queueing import JobClass, QueueScenario
 from simulator.scenario.schema import json_schema, starter
+from simulator.scenario.serving import ServingScenario
 from simulator.scenario.training import OPERATORS, BatchPhase, Layout, Training
 
 __all__ = [
@@ -30,12 +38,15 @@ __all__ = [
     "QueueScenario",
     "Rental",
     "Scenario",
+    "ServingScenario",
     "Training",
     "Variation",
     "json_schema",
     "load_file",
     "load_scenario",
+    "load_serving",
     "queue_from_mapping",
     "scenario_from_mapping",
+    "serving_from_mapping",
     "starter",
 ]

@@ -21,6 +21,7 @@ from simulator.scenario.models import CATALOG, DEFAULTS, Scenario
 from simulator.scenario.queueing import QueueScenario
 from simulator.scenario.reading import MAX_DEPTH, Document, Mark, Path, parse_document, place, read_text
 from simulator.scenario.series import FORMS, series_paths
+from simulator.scenario.serving import ServingScenario
 from simulator.scenario.trust import check_named_files
 
 # Keys of which a child that gives one side drops the other side of what it extends.
@@ -69,14 +70,37 @@ def load_file(path: str | os.PathLike[str]) -> Scenario | QueueScenario:
     """
     file = os.fspath(path)
     document = _read_with_parents(file, ())
-    jobs = document.data.get("jobs")
+    if "serving" in document.data and "training" not in document.data:
+        where = place(document.positions, ("serving",))[0]
+        raise UserError(f"{where}: serving: found a serving file; allowed here: a training run or jobs; use `clustercost serve`")
     if "jobs" not in document.data or "training" in document.data:
         return _validate(document, file, Scenario)
-    if isinstance(jobs, dict) and isinstance(jobs.get("trace"), str):
-        folder = os.path.dirname(document.positions["jobs", "trace"].file)
-        jobs = {**jobs, "trace": os.path.normpath(os.path.join(folder, jobs["trace"]))}
-        document = Document({**document.data, "jobs": jobs}, document.positions)
-    return _validate(document, file, QueueScenario)
+    return _validate(_with_trace(document, "jobs"), file, QueueScenario)
+
+
+def load_serving(path: str | os.PathLike[str]) -> ServingScenario:
+    """Return the validated scenario of a serving file; raise UserError as `load_scenario` does."""
+    file = os.fspath(path)
+    document = _read_with_parents(file, ())
+    if "serving" not in document.data:
+        found = "a file of jobs" if "jobs" in document.data else "no section 'serving'"
+        raise UserError(f"{file}: found {found}; allowed here: a serving file; `clustercost run` takes training runs and jobs")
+    return _validate(_with_trace(document, "load"), file, ServingScenario)
+
+
+def serving_from_mapping(mapping: Mapping[str, Any], where: str = "inline") -> ServingScenario:
+    """Return the validated serving scenario of a mapping in file form; its trace is relative to the working folder."""
+    return _validate(_document(mapping, where), where, ServingScenario)
+
+
+def _with_trace(document: Document, section: str) -> Document:
+    """Return the document with the trace that a section names relative to the working folder, not to the file."""
+    found = document.data.get(section)
+    if not isinstance(found, dict) or not isinstance(found.get("trace"), str):
+        return document
+    folder = os.path.dirname(document.positions[section, "trace"].file)
+    trace = os.path.normpath(os.path.join(folder, found["trace"]))
+    return Document({**document.data, section: {**found, "trace": trace}}, document.positions)
 
 
 def queue_from_mapping(mapping: Mapping[str, Any], where: str = "inline") -> QueueScenario:

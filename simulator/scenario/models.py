@@ -51,10 +51,13 @@ CATALOG: dict[tuple[str | int, ...], str] = {
     ("failures",): "failures",
     ("facility", "site"): "sites",
     ("pricing",): "pricing",
+    ("serving", "accelerator"): "accelerators",
+    ("serving", "fabric"): "fabrics",
 }
 DEFAULTS: dict[tuple[str | int, ...], str] = {
     ("cluster", "fabric"): "rail-optimised-fat-tree",
     ("failures",): "none",
+    ("serving", "fabric"): "rail-optimised-fat-tree",
 }
 
 IntervalName = Literal["auto", "young", "daly", "simulated"]

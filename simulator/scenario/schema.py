@@ -36,7 +36,8 @@ def json_schema() -> dict[str, Any]:
             definition.pop("required", None)
     schema.pop("required", None)
     for path, kind in CATALOG.items():
-        _allow_names(schema, path, kind)
+        if path[0] in schema["properties"]:  # others are of serving files
+            _allow_names(schema, path, kind)
     _allow_short_forms(schema)
     nested = {key: {"required": keys} for key, keys in _REQUIRED.items() if key}
     whole = {"required": _REQUIRED[""], "properties": nested}

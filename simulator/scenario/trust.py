@@ -45,7 +45,7 @@ def _named(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
     if isinstance(value, dict):
         for key, item in value.items():
             here = (*path, key)
-            if isinstance(item, str) and (key == "csv" or here in (("extends",), ("jobs", "trace"))):
+            if isinstance(item, str) and (key == "csv" or here in (("extends",), ("jobs", "trace"), ("load", "trace"))):
                 if "\0" not in item:  # no file has such a name, which whoever opens it says
                     yield here, item
             else:
