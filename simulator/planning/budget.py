@@ -125,20 +125,22 @@ def choose(costs: Costs, law: ScalingLaw, budget_usd: float, *, serving_usd_per_
     Raises
     ------
     UserError
-        Too little for any model of the family, with what would do.
+        Too little to train even the smallest model of the family on its compute-optimal tokens, with what would do.
     """
     own = central_law(law)
     serving = serving_usd_per_parameter * costs.parameters
     near = rough_best(costs, own, budget_usd - serving)
     lines = costs.lines(budget_usd, near / _REACH, near * _REACH)
+    enough = max(optimal_tokens(own, costs.parameters[costs.smallest]), 4.0 * costs.batch)
     spread, found = 1.0, None
     for _ in range(_ROUNDS):
         tokens = tokens_for(lines, (budget_usd - serving) / spread)
         tokens[tokens < costs.batch] = 0.0
         losses = loss(own, costs.parameters, tokens)
         i = int(np.argmin(losses))
-        if not math.isfinite(losses[i]) or (i == 0 and tokens[0] < optimal_tokens(own, costs.parameters[0])):
-            raise _too_little(costs, own, budget_usd, spread, serving_usd_per_parameter)
+        least_usd = spread * costs.mean_usd(costs.smallest, enough) + float(serving[costs.smallest])
+        if not math.isfinite(losses[i]) or budget_usd < least_usd:
+            raise _too_little(costs, budget_usd, least_usd, enough)
         found = run_of(costs, own, i, float(tokens[i]), budget_usd, float(serving[i]), lines, trials)
         left = budget_usd - found.total_usd
         if -_CLOSE * budget_usd <= left <= _CLOSE * budget_usd + found.training_usd / found.steps:
@@ -160,11 +162,8 @@ def run_of(costs: Costs, law: ScalingLaw, i: int, tokens: float, budget_usd: flo
                   "the next size does not fit in the memory of the cluster" if larger else "")
 
 
-def _too_little(costs: Costs, law: ScalingLaw, budget_usd: float, spread: float, serving_usd_per_parameter: float) -> UserError:
-    smallest = float(costs.parameters[0])
-    tokens = max(optimal_tokens(law, smallest), 4.0 * costs.batch)
-    fixed, slope = costs.line(0, float(costs.rough_usd_per_token[0]) * tokens)
-    least_usd = spread * (fixed + slope * tokens) + serving_usd_per_parameter * smallest
+def _too_little(costs: Costs, budget_usd: float, least_usd: float, tokens: float) -> UserError:
+    smallest = float(costs.parameters[costs.smallest])
     return UserError(f"--budget: found {_usd(budget_usd)} USD; allowed: about {_usd(least_usd)} USD or more, which trains the "
                      f"smallest model of the family ({short(smallest)} parameters, {short(tokens)} tokens) on "
                      f"{costs.scenario.cluster.accelerators:,} x {costs.scenario.cluster.accelerator.name}")

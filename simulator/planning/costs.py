@@ -14,6 +14,7 @@ from kernels.packs import Layout as LayoutPack
 from simulator.accounting.rates import prices
 from simulator.catalog.records import ModelRecord
 from simulator.cluster.trial import RunDoesNotFinish
+from simulator.errors import UserError
 from simulator.montecarlo.trials import Trials
 from simulator.performance import estimate_steps, longest
 from simulator.performance.hardware import needed
@@ -84,6 +85,8 @@ class Costs:
     """
 
     def __init__(self, scenario: Scenario) -> None:
+        if scenario.cluster.growth:
+            raise UserError("--budget: found cluster.growth; allowed: a cluster that keeps its size")
         self.scenario = scenario
         central = scenario.central()
         if central.checkpoint.interval_s == "simulated":  # a search of its own for every size; the formula is near it
@@ -162,6 +165,11 @@ class Costs:
         return main_batch(self.central).tokens_per_step
 
     @cached_property
+    def smallest(self) -> int:
+        """Index of the smallest size that fits."""
+        return int(np.argmax(np.isfinite(self.rough_usd_per_token)))
+
+    @cached_property
     def rough_usd_per_token(self) -> np.ndarray:
         """Cost of a token without failures and what stops a run, by size, shape (sizes,); infinite where it does not fit.
 
@@ -176,10 +184,11 @@ class Costs:
         found = np.full(len(self.family), np.inf)
         for i in range(len(self.family)):
             scenario = self.sized(i, self.central.training.tokens)
-            if scenario is None:
-                break  # a larger one does not fit either
-            found[i] = whole_usd_per_s * _seconds_per_token(scenario)
-        if not math.isfinite(found[0]):
+            if scenario is not None:
+                found[i] = whole_usd_per_s * _seconds_per_token(scenario)
+            elif np.isfinite(found).any() and not np.isfinite(found[i - 3:i]).any():
+                break  # larger ones do not fit either; the smallest may lack heads and layers to split
+        if not np.isfinite(found).any():
             choose_layout(_with(self.central, self.family[0], self.central.training.tokens))  # raises, and says what would help
         return found
 

@@ -22,6 +22,7 @@ _LARGEST = 1e14
 # A gated feed-forward with three matrices of 8/3 the width has the parameters of two of four times (LLaMA, arXiv:2302.13971,
 # section 2.2): for what a scaling law of dense models says nothing about (mixture of experts).
 _GATED_RATIO = 8.0 / 3.0
+_WIDEST = 8.0  # times the width; T5-11B's 64 is its own (arXiv:1910.10683, section 3.6), not a family's
 _ROUND = 256  # to which feed-forward widths are rounded, as LLaMA's are
 
 
@@ -66,7 +67,8 @@ def _shape(model: ModelRecord, hidden: int, layers: int) -> ModelRecord:
     head_dim = 64 if hidden < _SMALL else 128
     heads = hidden // head_dim
     dense = model.mixture_of_experts is None
-    ratio = model.ffn_hidden / model.hidden if dense else _GATED_RATIO if model.gated else 4.0
+    own = model.ffn_hidden / model.hidden
+    ratio = own if dense and own <= _WIDEST else _GATED_RATIO if model.gated else 4.0
     grouped = math.gcd(heads, model.key_value_heads) if dense else math.gcd(heads, 8)
     return ModelRecord(
         layers=layers, hidden=hidden, heads=heads, head_dim=head_dim,

@@ -96,7 +96,9 @@ def test_too_little_money_says_what_would_do() -> None:
     with pytest.raises(UserError, match=r"--budget: found 0\.05 USD; allowed: about [\d.]+ USD or more") as error:
         _choice(0.05)
     least = float(str(error.value).split("about ")[1].split(" USD")[0].replace(",", ""))
-    assert choose(_costs(), LAW, 1.2 * least, trials=10).parameters < 3.0 * _costs().parameters[0]
+    assert choose(_costs(), LAW, 1.05 * least, trials=10).parameters < 3.0 * _costs().parameters[0]
+    with pytest.raises(UserError, match="allowed: about"):
+        _choice(0.9 * least)
 
 
 def test_a_served_model_is_smaller_and_costs_less_in_all() -> None:
@@ -168,7 +170,7 @@ def test_the_smallest_that_meets_a_deadline_is_found_as_by_trying_all() -> None:
 
     for fewer in range(8, n, 8):
         one = fit(found.central(), fewer)
-        assert one is None or _run(found, one, 4.0 * 3600.0, 40, 1).chance["probability"] < 0.9, fewer
+        assert one is None or _run(found, one, 4.0 * 3600.0, 0.9, 40, 1).chance["probability"] < 0.9, fewer
     assert choice.cheapest.mean("cost_usd") <= choice.smallest.mean("cost_usd")
 
 
@@ -199,3 +201,11 @@ def test_sizes_are_whole_nodes_about_two_percent_apart() -> None:
     assert found[:40].tolist() == list(range(8, 328, 8))
     assert (found[1:] / found[:-1])[50:].max() < 1.045
     assert {8, 1024, 4096, 16384, 65536} <= set(found.tolist())
+
+
+def test_a_cluster_that_grows_has_no_one_size() -> None:
+    grows = _cheap(cluster={"growth": [{"at": "1 h", "accelerators": 64}]})
+    with pytest.raises(UserError, match=r"--budget: found cluster\.growth"):
+        Costs(grows)
+    with pytest.raises(UserError, match=r"--deadline: found cluster\.growth"):
+        plan_for_deadline(grows, 3600.0)
