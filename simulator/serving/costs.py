@@ -33,8 +33,8 @@ _WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.53, "int4": 0.53
 _CACHE_BYTES = {"bf16": 2.0, "fp8": 1.0}
 # vLLM of 2025, the same for all hardware and models: fitted by `clustercost validate serving --calibrate` (docs/validation.md),
 # the time of the host for a request apart, which is FROM MEMORY (bookkeeping in Python; the fit cannot tell it from sampling).
-SOFTWARE = Software(overhead_s=1.1e-3, request_s=5e-6, logit_bytes=1200.0, scaling_s=18e-6, expert_8_efficiency=0.6,
-                    unpack_demand=0.4)
+SOFTWARE = Software(overhead_s=1.06e-3, request_s=5e-6, logit_bytes=1036.0, scaling_s=15e-6, expert_8_efficiency=0.43,
+                    unpack_demand=0.29)
 
 _NO_BEGINNINGS = np.zeros(0)
 
