@@ -13,8 +13,8 @@ from simulator.cli.app import app
 
 @app.command()
 def report(
-    results: Annotated[list[Path], typer.Argument(help="Results folders that `clustercost run` wrote; the first is reported in full, "
-                                                       "several side by side.")],
+    results: Annotated[list[Path], typer.Argument(help="Results folders of `clustercost run`; of several, the first in full, all "
+                                                       "side by side.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .html, .pdf or .md.")] = Path("report.html"),
 ) -> None:
     """Write the report of a study for those who decide: answer, range, drivers, inputs, sources, validation, provenance.

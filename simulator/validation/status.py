@@ -58,7 +58,8 @@ def work_out(scenarios: Path, trials: int = _TRIALS) -> list[Status]:
                 found.append(Status(r.run, r.accelerator, "", quantity, error, r.remark))
     for o in compare_runs(scenarios, trials):
         accelerator = load_scenario(scenarios / f"{o.scenario}.yaml").cluster.accelerator.name
-        found.append(Status(o.scenario, accelerator, o.scenario, o.quantity, o.error, "; ".join(filter(None, (o.source, o.note)))))
+        remark = "; ".join(filter(None, (o.source, o.note)))
+        found.append(Status(o.scenario, accelerator, o.scenario, o.quantity, o.error, remark))
     return found
 
 

@@ -28,9 +28,10 @@ _SCENARIO = "scenario file"
 _LONGEST = 300
 # What a reader asks for first, by path.
 _KEY = ("model.name", "model.published_parameters", "training.tokens", "training.precision", "cluster.accelerator.name",
-        "cluster.accelerators", "cluster.spares", "cluster.fabric.name", "cluster.power_limit", "failures.name", "checkpoint.interval",
-        "checkpoint.storage_bandwidth", "facility.site.name", "facility.pue", "facility.site.carbon_intensity",
-        "facility.site.electricity", "facility.power_cap", "pricing.rental.price", "pricing.owned", "goals.deadline", "goals.budget")
+        "cluster.accelerators", "cluster.spares", "cluster.fabric.name", "cluster.power_limit", "failures.name",
+        "checkpoint.interval", "checkpoint.storage_bandwidth", "facility.site.name", "facility.pue",
+        "facility.site.carbon_intensity", "facility.site.electricity", "facility.power_cap", "pricing.rental.price",
+        "goals.deadline", "goals.budget")
 
 
 class Input(NamedTuple):
@@ -119,8 +120,8 @@ def input_section(study: SavedStudy, found: list[Input]) -> Section:
     assumed = [i for i in found if "assumed" in i.source.lower() and i not in memory]
     section.blocks.append(Paragraph(
         f"{len(found):,} values are not at their defaults: {sum(i.source == _SCENARIO for i in found):,} from the scenario file, "
-        f"the others from the catalog. The sources of {len(memory):,} are marked {MEMORY}: no document was at hand when they were "
-        f"entered. {len(assumed):,} more are marked as assumed."))
+        f"the others from the catalog. The sources of {len(memory):,} are marked {MEMORY}: no document was at hand when they "
+        f"were entered. {len(assumed):,} more are marked as assumed."))
     if memory:
         section.blocks.append(Table(f"Values marked {MEMORY}: check those that matter to you", ("input", "value", "source"),
                                     [[i.path, i.text, _cut(i.source)] for i in memory], frozenset({0, 1, 2}), folded=True))
@@ -147,23 +148,21 @@ def assumption_section(study: SavedStudy, found: list[Input]) -> Section:
     checkpoint = study.summary().get("checkpoint", {})
     every = checkpoint.get("interval_steps") or [0]
     mtbf_s = checkpoint.get("mtbf_s")
-    spread = s.cluster.variation
     lines = [
-        "Training is synchronous: a step waits for the slowest accelerator"
-        + (f", whose speed varies by {100 * spread.speed_spread:.2g} % from one to another." if isinstance(spread.speed_spread, float)
-           and spread.speed_spread else ", and all are of equal speed."),
+        f"Training is synchronous: a step waits for the slowest accelerator; {_unequal(s.cluster.variation)}.",
         f"Failures follow the profile {s.failures.name}"
         + (f": one in {amount(mtbf_s, 'time_s')} on average on this cluster." if mtbf_s else ": nothing fails."),
         f"Checkpoints are written {'beside computing' if s.checkpoint.mode == 'async' else 'while computing waits'}, every "
         f"{every[-1]:,.0f} steps ({_interval(s.checkpoint.interval_s)}).",
-        "Efficiencies of a hardware generation and its software are fixed numbers, calibrated on published step times; their error is not "
-        "in the ranges.",
-        f"{'The machine is rented' if s.pricing.rental is not None else 'The machine is owned'}; failed experiments, staff outside of it "
-        f"and data are not in the cost, unless research overhead is set (here: {_overhead(s.pricing)}).",
+        "Efficiencies of a hardware generation and its software are fixed numbers, calibrated on published step times; their "
+        "error is not in the ranges.",
+        f"The machine is {'rented' if s.pricing.rental is not None else 'owned'}; failed experiments, staff outside of it and "
+        f"data are not in the cost, unless research overhead is set (here: {_overhead(s.pricing)}).",
         "Carbon is operational, by the mean intensity of the place, and embodied where the catalog knows it; "
         f"embodied carbon of the rest of a node: {_text(s.carbon.embodied_node_kgco2e, 'carbon_mass')}.",
-        f"Prices, weather and intensity {'follow the calendar of the scenario' if s.calendar is not None else 'do not change over time'}.",
-        "Evaluation, data loading that stalls, post-training and serving are not modelled. Equations and what is left out: docs/model.md.",
+        f"Prices, weather and intensity {'follow the calendar of the scenario' if s.calendar else 'do not change over time'}.",
+        "Evaluation, data loading that stalls, post-training and serving are not modelled. Equations and what is left out: "
+        "docs/model.md.",
     ]
     notes = [f"{kind} {getattr(record, 'name', '')}: {record.notes}" for kind, record in
              (("Accelerator", s.cluster.accelerator), ("Failures", s.failures), ("Fabric", s.cluster.fabric)) if record.notes]
@@ -176,6 +175,13 @@ def assumption_section(study: SavedStudy, found: list[Input]) -> Section:
     if assumed or notes:
         section.blocks += [Paragraph("Said by the sources of the catalog:"), Items([_cut(text) for text in (*assumed, *notes)])]
     return section
+
+
+def _unequal(variation: Any) -> str:
+    spread = variation.speed_spread
+    if isinstance(spread, float):
+        return f"speeds vary by {100 * spread:.2g} % from one to another" if spread else "all are of equal speed"
+    return f"speeds vary from one to another ({_text(spread, 'ratio')})"
 
 
 def _interval(interval: Any) -> str:
@@ -200,24 +206,24 @@ def validation_section(study: SavedStudy, checked: Checked) -> Section:
                              f"{100 * s['bias']:+.1f} %", f"{100 * s['worst']:+.1f} %"])
         size = np.abs(checked.errors)
         section.blocks.append(small(
-            "validation", f"Predicted over published step times on {accelerator.generation} accelerators, worked out as this report was "
-            "made.", f"Scatter of {size.size} errors of step time on {accelerator.generation}: mean {size.mean():.1%}, worst "
-            f"{size.max():.1%}.", plots.validation, study, height=4.0))
+            "validation", f"Predicted over published step times on {accelerator.generation} accelerators, worked out as this "
+            "report was made.", f"Scatter of {size.size} errors of step time on {accelerator.generation}: mean {size.mean():.1%}, "
+            f"worst {size.max():.1%}.", plots.validation, study, height=4.0))
         section.blocks.append(Table("Step times: predicted against published", (
             "rows", "number", "mean error", "median", "bias", "worst"), rows))
     else:
-        section.blocks.append(Paragraph(f"No published step time on {accelerator.generation} accelerators is shipped: the step model is "
-                                        "not validated for this hardware."))
+        section.blocks.append(Paragraph(f"No published step time on {accelerator.generation} accelerators is shipped: the step "
+                                        "model is not validated for this hardware."))
     others = [row for row in read_status() if row.accelerator == accelerator.name or row.scenario == study.folder.name]
     same = {row.accelerator for row in others}
     rest = others or [row for row in read_status() if row.accelerator.split("-")[0] == accelerator.name.split("-")[0]]
     if rest:
         said = accelerator.name if same else f"accelerators like {accelerator.name}"
         section.blocks.append(Table(f"Energy, cost and whole runs on {said}: predicted against published", (
-            "published run", "quantity", "error", "remark"), [[r.run, r.quantity, f"{100 * r.error:+.1f} %", _cut(r.remark, 110)] for r in rest],
-            frozenset({0, 1, 3})))
-    section.blocks.append(Paragraph("Error is predicted over published, less one. All rows, sources and the method: docs/validation.md, "
-                                    "made by `clustercost validate`."))
+            "published run", "quantity", "error", "remark"),
+            [[r.run, r.quantity, f"{100 * r.error:+.1f} %", _cut(r.remark, 110)] for r in rest], frozenset({0, 1, 3})))
+    section.blocks.append(Paragraph("Error is predicted over published, less one. All rows, sources and the method: "
+                                    "docs/validation.md, made by `clustercost validate`."))
     return section
 
 
@@ -233,13 +239,16 @@ def _groups(study: SavedStudy, checked: Checked) -> dict[str, list[bool]]:
                 for case in checked.cases]}
 
 
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def provenance_section(studies: list[SavedStudy], command: str) -> Section:
     """Return where results and report come from, and how to make them again."""
     section = Section("Provenance, and how to make it again")
     for study in studies:
         p, now = study.provenance, versions()
-        made = p.get("versions") if isinstance(p.get("versions"), dict) else {}
-        machine = p.get("machine") if isinstance(p.get("machine"), dict) else {}
+        made, machine = _mapping(p.get("versions")), _mapping(p.get("machine"))
         rows = [["results folder", str(study.folder)], ["command", str(p.get("command", "unknown"))],
                 ["seed", str(p.get("seed", "unknown"))], ["runs", f"{len(study):,}"], ["made at", str(p.get("time", "unknown"))],
                 ["catalog hash", f"{p.get('catalog_hash', 'unknown')}" + (
@@ -249,12 +258,12 @@ def provenance_section(studies: list[SavedStudy], command: str) -> Section:
                                        for key, value in made.items()) or "unknown"]]
         section.blocks.append(Table(study.scenario.name, ("", ""), [[_cut(a), _cut(b)] for a, b in rows], frozenset({0, 1})))
     first = studies[0]
-    version = first.provenance.get("versions", {}) if isinstance(first.provenance.get("versions"), dict) else {}
-    lines = [f"pip install 'clustercost=={version.get('clustercost', '')}'" if version.get("clustercost") else "pip install clustercost"]
+    number = _mapping(first.provenance.get("versions")).get("clustercost")
+    lines = [shlex.join(["pip", "install", f"clustercost=={number}" if number else "clustercost"])]
     for i, study in enumerate(studies, start=1):
         lines.append(f"clustercost run {shlex.quote(str(study.folder / 'scenario.yaml'))} --trials {len(study)} "
                      f"--seed {study.scenario.monte_carlo.seed} --out again-{i}")
     lines.append(command)
-    section.blocks += [Paragraph("With the same versions the numbers are the same to the last digit, on any number of processes:"),
-                       Code("\n".join(lines))]
+    section.blocks.append(Paragraph("With the same versions, numbers are the same to the last digit, in any number of workers:"))
+    section.blocks.append(Code("\n".join(lines)))
     return section

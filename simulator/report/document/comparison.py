@@ -14,14 +14,15 @@ from simulator.report.style import name_of, unit_of
 
 
 def comparison_section(studies: list[SavedStudy], names: list[str]) -> Section:
-    """Return several studies side by side: results, differences to the first (pair by pair where they share their luck), inputs."""
+    """Return several studies side by side: results, differences to the first (pair by pair where they share luck)."""
     section = Section("Side by side")
     first = studies[0]
     for column in ("time_s", "cost_usd"):
         if all(result_of(study, column) for study in studies):
             said = "; ".join(f"{name}: {ranged(study, column)}" for name, study in zip(names, studies, strict=True))
-            section.blocks.append(small(f"compare-{name_of(column).split()[-1]}", f"Chance to stay within a limit of {name_of(column)}.",
-                                        f"Curves of {name_of(column)}, P50 (P5 to P95): {said}.", plots.overlay, studies, column, names))
+            section.blocks.append(small(
+                f"compare-{name_of(column).split()[-1]}", f"Chance to stay within a limit of {name_of(column)}.",
+                f"Curves of {name_of(column)}, P50 (P5 to P95): {said}.", plots.overlay, studies, column, names))
     rows = [[name_of(column), *(ranged(study, column) for study in studies)] for column in SHOWN
             if any(result_of(study, column) for study in studies)]
     goals = sorted({name for study in studies for name in study.summary()["goals"]})

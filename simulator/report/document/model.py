@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 from simulator.report.style import SMALL, in_style
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from simulator.montecarlo import Study
 
-P = ParamSpec("P")
 _DPI = {"svg": 72, "png": 130}
 _PAD_IN = 0.06  # around a plot, inches
 
@@ -90,7 +89,7 @@ class Picture:
             figure = self.draw()
             out = io.BytesIO()
             figure.savefig(out, format=form, dpi=dpi or _DPI[form],
-                           **({"metadata": {"Date": None, "Creator": None}} if form == "svg" else {}))
+                           metadata={"Date": None, "Creator": None} if form == "svg" else None)
         return out.getvalue()
 
 
@@ -135,14 +134,14 @@ class Document:
         return [block for section in self.sections for block in section.blocks if isinstance(block, Picture)]
 
 
-def small(name: str, caption: str, alt: str, plot: Callable[Concatenate[Any, P], Axes], study: Study | Sequence[Study],
-          *args: Any, height: float = SMALL[1]) -> Picture:
+def small(name: str, caption: str, alt: str, plot: Callable[..., Axes], study: Study | Sequence[Study], *args: Any,
+          height: float = SMALL[1]) -> Picture:
     """Return the picture of one plot in axes of the usual size."""
     def draw() -> Figure:
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(SMALL[0], height))
-        plot(study, *args, ax=figure.add_axes((0.2, 0.15, 0.76, 0.76)))  # type: ignore[call-arg]
+        plot(study, *args, ax=figure.add_axes((0.2, 0.15, 0.76, 0.76)))
         _fit(figure)
         return figure
 

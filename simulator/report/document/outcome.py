@@ -22,19 +22,18 @@ def outcome_section(study: SavedStudy) -> Section:
     section = Section("What the run may come to")
     for column in ("time_s", "cost_usd", "energy_j"):
         if result_of(study, column):
+            name, goal = name_of(column), _goal_words(study, column)
             section.blocks.append(small(
-                f"distribution-{name_of(column).split()[0]}", f"Distribution of {name_of(column)} over {len(study):,} runs; lines at "
-                f"P5, P50 and P95{_goal_words(study, column)}.",
-                f"Histogram of {name_of(column)}: P50 and P5 to P95 are {ranged(study, column)}{_goal_words(study, column)}.",
-                plots.distribution, study, column))
+                f"distribution-{name.split()[0]}",
+                f"Distribution of {name} over {len(study):,} runs; lines at P5, P50 and P95{goal}.",
+                f"Histogram of {name}: P50 and P5 to P95 are {ranged(study, column)}{goal}.", plots.distribution, study, column))
     for column in ("time_s", "cost_usd"):
         if result_of(study, column):
             section.blocks.append(_chance_picture(study, column))
     if all(goal_of(study, column) is not None and result_of(study, column) for column in _GOALS):
-        both = float(((study.column("time_s") <= goal_of(study, "time_s")) & (study.column("cost_usd") <= goal_of(study, "cost_usd"))
-                      ).mean())
+        both = float(np.all([study.column(column) <= goal_of(study, column) for column in _GOALS], axis=0).mean())
         section.blocks.append(small(
-            "both-goals", "Chance to keep a time limit and a cost limit at once; dashed: the deadline and the budget that are set.",
+            "both-goals", "Chance to keep a time limit and a cost limit at once; dashed: deadline and budget.",
             f"Heat map of the chance to keep both limits; at the deadline and the budget it is {percent(both)}.",
             plots.goals_map, study, height=4.0))
     section.blocks.append(_result_table(study))
@@ -123,7 +122,7 @@ def _part_table(study: SavedStudy, total: str) -> Table:
 
 
 def payments(study: SavedStudy) -> list[list[str]]:
-    """Return what is paid for, in dollars: holding the machine by kind, and what comes on top; nothing where it does not add up."""
+    """Return what is paid for, in dollars: holding the machine by kind, and what comes on top; none where it does not add up."""
     on_top = ("electricity", "demand_charge", "power_purchase", "export", "onsite", "generator", "demand_response", "offsets",
               "storage", "egress", "research_overhead")
     if not result_of(study, "cost_usd"):
@@ -164,14 +163,14 @@ def driver_section(study: SavedStudy) -> Section:
                                     frozenset({0, 1})))
     section.blocks.append(Paragraph(
         "Read off the runs of this study: other inputs vary beside the one that is named. Holding the others fixed, and telling "
-        "interactions from first effects, takes runs of its own: `clustercost sensitivity FILE`. How much is luck and how much is not "
-        "knowing: `clustercost variance FILE`."))
+        "interactions from first effects, takes runs of its own: `clustercost sensitivity FILE`. How much is luck and how "
+        "much is not knowing: `clustercost variance FILE`."))
     return section
 
 
 def _tornado(study: SavedStudy, column: str) -> Block:
     found = drivers(study, column)
     said = "; ".join(f"{d.name} {d.rank:+.2f}" for d in found[:4]) or "none"
-    return small(f"tornado-{name_of(column).split()[-1]}", f"Mean {name_of(column)} in the fifth of the runs in which each driver is "
-                 "lowest (blue) and highest (red).",
+    return small(f"tornado-{name_of(column).split()[-1]}",
+                 f"Mean {name_of(column)} in the fifth of the runs in which each driver is lowest (blue) and highest (red).",
                  f"Tornado of {name_of(column)}; rank correlations: {said}.", plots.tornado, study, column)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulator.report.document.model import Block, Code, Document, Items, Paragraph, Picture, Section, Table
 
@@ -102,7 +103,7 @@ def _block(page: FPDF, block: Block) -> None:
         if block.strong:
             page.set_fill_color(*_STRONG)
         page.multi_cell(0, 5.6 if block.strong else 4.6, _line(block.text), fill=block.strong, align="L", new_x="LMARGIN",
-                        new_y="NEXT", padding=2.5 if block.strong else 0)
+                        new_y="NEXT", padding=2 if block.strong else 0)
         page.ln(2)
     elif isinstance(block, Items):
         page.set_font(_SANS, size=9)
@@ -153,14 +154,21 @@ def _table(page: FPDF, table: Table) -> None:
     page.ln(3)
 
 
-def _widths(page: FPDF, table: Table, rows: list) -> list[float]:  # type: ignore[type-arg]
+def _widths(page: FPDF, table: Table, rows: Sequence[Sequence[str]]) -> list[float]:
     """Return widths of columns, mm: what their texts need; the widest share what the others leave."""
-    wanted = [max(page.get_string_width(_line(row[i])) for row in [table.head, *rows]) * 1.08 + 3.4 for i in range(len(table.head))]
+    lines = [table.head, *rows]
+    wanted = [max(page.get_string_width(_line(row[i])) for row in lines) * 1.08 + 3.4 for i in range(len(table.head))]
     left = page.epw
     for taken, i in enumerate(sorted(range(len(wanted)), key=lambda i: wanted[i])):
         wanted[i] = min(wanted[i], left / (len(wanted) - taken))
         left -= wanted[i]
     return wanted
+
+
+def _lines(page: FPDF, width: float, text: str) -> int:
+    """Return the lines that a text takes."""
+    found: Any = page.multi_cell(width, 3.6, _line(text), dry_run=True, output="LINES")
+    return len(found)
 
 
 def _pictures(page: FPDF, pictures: list[Picture]) -> None:
@@ -174,7 +182,7 @@ def _pictures(page: FPDF, pictures: list[Picture]) -> None:
         images = [Image.open(io.BytesIO(picture.render("png", _DPI[picture.wide]))).convert("RGB") for picture in row]
         heights = [min(width * image.height / image.width, page.eph - 30.0) for image in images]
         page.set_font(_SANS, size=7.5)
-        lines = [len(page.multi_cell(width, 3.6, _line(picture.caption), dry_run=True, output="LINES")) for picture in row]
+        lines = [_lines(page, width, picture.caption) for picture in row]
         _room(page, max(heights) + 3.6 * max(lines) + 4.0)
         top = page.get_y()
         for i, (picture, image, height) in enumerate(zip(row, images, heights, strict=True)):

@@ -23,11 +23,11 @@ def run_section(study: SavedStudy) -> Section:
 
     section, shown = Section("A median run and a late one"), episodes(study)
     said = ". ".join(f"{' and '.join(e.names)} is trial {e.row['trial']:.0f}: {amount(e.row['time_s'], 'time_s', 4)}, "
-                     f"{e.row['interruptions']:,.0f} interruptions, {percent(e.row['time_productive_s'] / e.row['time_s'])} productive"
-                     for e in shown)
+                     f"{e.row['interruptions']:,.0f} interruptions, "
+                     f"{percent(e.row['time_productive_s'] / e.row['time_s'])} productive" for e in shown)
     section.blocks.append(Picture(
-        "timeline", "Calendars of the runs nearest to P50 and to P95 of the wall time; below, what took the rest of the time, and what "
-        "interrupted the job.", f"Timelines. {said}.", lambda: timeline_figure(study), wide=True, form="png"))
+        "timeline", "Calendars of the runs nearest to P50 and to P95 of the wall time; below, what took the rest of the time, "
+        "and what interrupted the job.", f"Timelines. {said}.", lambda: timeline_figure(study), wide=True, form="png"))
     section.blocks += [_state_table(shown), _cause_table(shown)]
     return section
 
@@ -58,41 +58,39 @@ def _cause_table(shown: list[Episode]) -> Table:
 
 
 def step_section(study: SavedStudy) -> Section:
-    """Return the step: its schedule, its operators under the roofline, other sizes, its power."""
+    """Return the step: its schedule, its operators under the roofline, other sizes, its time and its memory."""
+    from simulator.report.step import step_picture
+
     section = Section("One training step")
     try:
         main = longest(study.estimates)
     except UserError as error:
         section.blocks.append(Paragraph(f"The step cannot be worked out again with the catalog of this version: {_flat(error)}"))
         return section
-    head = (f"A step takes {seconds_text(main.step_time_s)} at MFU {main.mfu:.1%}, with layout {describe(main.layout)}; what is not "
-            "known is at its central value.")
+    head = (f"A step takes {seconds_text(main.step_time_s)} at MFU {main.mfu:.1%}, with layout {describe(main.layout)}; what is "
+            "not known is at its central value.")
     section.blocks.append(Paragraph(head))
-    section.blocks.append(Picture("step", "Schedule of the main stretch's step, a row a pipeline stage; below, its time by phase and "
-                                  "what an accelerator sends.", f"Gantt chart. {head}", lambda: _gantt(study), wide=True, form="png"))
+    section.blocks.append(Picture(
+        "step", "Schedule of the main stretch's step, a row a pipeline stage; below, its time by phase and what an accelerator "
+        "sends.", f"Gantt chart. {head}", lambda: step_picture(study.scenario.central(), study.estimates), wide=True, form="png"))
     found = plots.steps.operators(study)
     said = "; ".join(f"{o.name} {o.flops_per_s / 1e12:,.0f} TFLOP/s" for o in found)
-    section.blocks.append(small("roofline", "Operators of a layer, forward, under the roofs of the accelerator: what its data sheet "
-                                "says, and what large products reach in training.", f"Roofline: {said}.", plots.roofline, study,
-                                height=3.9))
+    section.blocks.append(small(
+        "roofline", "Operators of a layer, forward, under the roofs of the accelerator: what its data sheet says, and what large "
+        "products reach in training.", f"Roofline: {said}.", plots.roofline, study, height=3.9))
     sizes = plots.steps.sizes(study)
     if len(sizes) > 1:
         said = "; ".join(f"{s.accelerators:,}: {digits(s.tokens_per_s / 1e6)} million tokens/s" for s in sizes)
-        section.blocks.append(small("scaling", "Throughput with more or fewer replicas of the same layout and the same batch, by the step "
-                                    "model alone, without failures; percentages: tokens an accelerator, this scenario 100 %.",
-                                    f"Scaling curve. {said}.", plots.scaling, study, height=3.9))
+        section.blocks.append(small(
+            "scaling", "Throughput with more or fewer replicas of the same layout and the same batch, by the step model alone, "
+            "without failures; percentages: tokens an accelerator, this scenario 100 %.", f"Scaling curve. {said}.",
+            plots.scaling, study, height=3.9))
     rows = [[p.label, seconds_text(p.time_s), f"{100 * p.time_s / main.step_time_s:.1f} %"] for p in phases(main)]
     section.blocks.append(Table("Time of a step on the mean accelerator", ("", "time", "share"), rows))
     memory = [[name.replace("_", " "), bytes_text(value)] for name, value in main.memory._asdict().items() if value]
     section.blocks.append(Table("Memory of the fullest accelerator, of "
                                 f"{bytes_text(study.scenario.cluster.accelerator.memory_bytes)}", ("", "bytes"), memory))
     return section
-
-
-def _gantt(study: SavedStudy):  # type: ignore[no-untyped-def]
-    from simulator.report.step import step_picture
-
-    return step_picture(study.scenario.central(), study.estimates)
 
 
 def power_section(study: SavedStudy) -> Section | None:
@@ -110,9 +108,10 @@ def power_section(study: SavedStudy) -> Section | None:
     section = Section("Power")
     said = (f"mean {prefixed(d.mean_w, 'W')}, peak {prefixed(d.peak_w, 'W')}, trough {prefixed(d.trough_w, 'W')}, "
             f"{d.band_share:.0%} of the variance between 0.1 and 20 Hz")
-    section.blocks.append(Picture("power", "Power of one accelerator and of the cluster during a step, replicas in step, and its spectrum; "
-                                  "the grey band is where grids and generators are sensitive.", f"Power waveform of the cluster: {said}.",
-                                  lambda: waveform_figure(waveform, study.scenario.name), wide=True, form="png"))
+    section.blocks.append(Picture(
+        "power", "Power of one accelerator and of the cluster during a step, replicas in step, and its spectrum; the grey band "
+        "is where grids and generators are sensitive.", f"Power waveform of the cluster: {said}.",
+        lambda: waveform_figure(waveform, study.scenario.name), wide=True, form="png"))
     rows = [["mean", prefixed(d.mean_w, "W")], ["peak", prefixed(d.peak_w, "W")], ["trough", prefixed(d.trough_w, "W")],
             ["swing", f"{prefixed(d.swing_w, 'W')} ({d.swing_w / d.mean_w:.0%} of the mean)"],
             *([f"ramp over {r.window_s:g} s", f"{prefixed(r.rise_w_per_s, 'W/s')} up, {prefixed(r.fall_w_per_s, 'W/s')} down"]

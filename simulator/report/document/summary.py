@@ -81,8 +81,8 @@ def _answer(study: SavedStudy) -> str:
     said = [f"{_VERBS[column]} {ranged(study, column)}{_AFTER.get(column, '')}" for column in RESULTS[:4]
             if result_of(study, column)]
     run = f"{study.scenario.model.name} on {study.scenario.cluster.accelerators:,} {study.scenario.cluster.accelerator.name}"
-    return (f"{run}: the run {', '.join(said[:-1])}{' and ' if len(said) > 1 else ''}{said[-1]}. These are medians (P50), with P5 to P95 in "
-            "brackets.")
+    listed = f"{', '.join(said[:-1])}{' and ' if len(said) > 1 else ''}{said[-1]}"
+    return f"{run}: the run {listed}. These are medians (P50), with P5 to P95 in brackets."
 
 
 def _chances(study: SavedStudy) -> list[str]:
@@ -108,7 +108,8 @@ def _lost(study: SavedStudy) -> str:
     if productive is None:
         return ""
     said = ", ".join(f"{part.name} {percent(part.share)}" for part in rest[:3] if part.share >= 0.0005)
-    return f"Of the mean wall time {100 * productive.share:.1f} % is productive" + (f"; the rest is first of all {said}." if said else ".")
+    rest_of_it = f"; the rest is first of all {said}." if said else "."
+    return f"Of the mean wall time {100 * productive.share:.1f} % is productive{rest_of_it}"
 
 
 def _dominant(study: SavedStudy) -> str:
@@ -132,10 +133,10 @@ def _drivers(study: SavedStudy) -> list[str]:
         if inputs:
             low, high = values_text(study, inputs[0])
             first = inputs[0]
-            lines.append(f"{called} follows {first.name} most (rank correlation {first.rank:+.2f}): it is {amount(first.low, column)} "
-                         f"in the fifth of the runs in which that is lowest (mean {low}), {amount(first.high, column)} where it is "
-                         f"highest (mean {high})" + (f"; then {', '.join(f'{d.name} ({d.rank:+.2f})' for d in inputs[1:3])}."
-                                                     if len(inputs) > 1 else "."))
+            others = ", ".join(f"{driver.name} ({driver.rank:+.2f})" for driver in inputs[1:3])
+            lines.append(f"{called} follows {first.name} most (rank correlation {first.rank:+.2f}): it is "
+                         f"{amount(first.low, column)} in the fifth of the runs in which that is lowest (mean {low}), "
+                         f"{amount(first.high, column)} where it is highest (mean {high}){f'; then {others}' if others else ''}.")
             continue
         vary = sorted((p for p in known_parts(study, column) if p.of_spread > 0.02), key=lambda p: -p.of_spread)[:3]
         if vary:
@@ -150,10 +151,12 @@ def _unknown(study: SavedStudy, checked: Checked) -> list[str]:
     lines = [f"Drawn anew in each run: {', '.join(drawn)}." if drawn else
              "No input is declared as not known: all of the range is luck. Give a distribution for what is not known well."]
     size = np.abs(checked.errors)
-    lines.append(f"The error of the step model is not in the ranges: on {size.size} published step times of this hardware generation "
-                 f"its mean is {size.mean():.1%}, its worst {size.max():.1%}." if size.size else
-                 "The error of the step model is not in the ranges, and no published step time of this hardware generation is at hand.")
-    unknown = [name_of(column) for column in (*RESULTS, "water_site_l") if column in study.columns and not result_of(study, column)]
+    lines.append("The error of the step model is not in the ranges: " + (
+        f"on {size.size} published step times of this hardware generation its mean is {size.mean():.1%}, its worst "
+        f"{size.max():.1%}."
+        if size.size else "no published step time of this hardware generation is at hand."))
+    asked = [column for column in (*RESULTS, "water_site_l") if column in study.columns]
+    unknown = [name_of(column) for column in asked if not result_of(study, column)]
     if unknown:
         lines.append(f"Not known for want of a value in the scenario or the catalog: {', '.join(unknown)}.")
     if study.interrupted:

@@ -72,7 +72,8 @@ def html(document: Document) -> str:
     sources = {p.name: f"data:{_TYPES[p.form]};base64,{b64encode(p.render(p.form)).decode()}" for p in document.pictures()}
     environment = _environment(autoescape=True)
     environment.filters["coded"] = _coded
-    return str(environment.get_template("report.html.j2").render(document=document, sources=sources, version=versions()["clustercost"]))
+    page = environment.get_template("report.html.j2")
+    return str(page.render(document=document, sources=sources, version=versions()["clustercost"]))
 
 
 def _coded(text: str) -> Any:
@@ -104,7 +105,8 @@ def _write_markdown(document: Document, file: Path) -> None:
     pictures = {p.name: p.render("png", _DPI) for p in document.pictures()}
     text = markdown(document, {name: f"{folder.name}/{name}.png".replace(" ", "%20") for name in pictures})
     try:
-        if folder.exists() and (folder.is_symlink() or not folder.is_dir() or any(item.suffix != ".png" for item in folder.iterdir())):
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()) or (
+                folder.is_dir() and any(item.suffix != ".png" for item in folder.iterdir())):
             raise UserError(f"{folder}: is there already and holds more than pictures; allowed: another name of the report")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from simulator.montecarlo import Study
 
 TOTALS = ("time_s", "energy_j", "cost_usd")
-_LABELS = {"productive": "productive work", "straggler": "waiting for the slowest", "lost": "work lost and redone", "degraded": "slow nodes, hour, season",
-           "reduced": "missing replicas", "throttled": "slowed by rule or cap", "curtailed": "paused by rule or cap",
-           "detect": "detecting failures", "restart": "restarting", "wait_for_spares": "waiting for spares",
+_LABELS = {"productive": "productive work", "straggler": "waiting for the slowest", "lost": "work lost and redone",
+           "degraded": "slow nodes, hour, season", "reduced": "missing replicas", "throttled": "slowed by rule or cap",
+           "curtailed": "paused by rule or cap", "detect": "detecting failures", "restart": "restarting",
+           "wait_for_spares": "waiting for spares",
            "cooling_distribution": "cooling and distribution", "idle": "idle and waiting accelerators"}
 _SEEN = 0.001  # of the total, a category that is drawn on its own
 _FIRST = {"time_s": "time_productive_s", "cost_usd": "cost_productive_usd"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -111,7 +111,7 @@ def chance(study: Study, column: str = "time_s", *, ax: Axes | None = None) -> A
         ax.plot([goal / unit.factor] * 2, [0.0, met], color=RED, linestyle="--", linewidth=1.4)
         ax.plot([goal / unit.factor], [met], "o", color=RED, markersize=6)
         left = goal > 0.5 * (at[0] + at[-1])
-        beside = {"ha": "right", "va": "top", "xytext": (-8, -4)} if left else {"ha": "left", "va": "top", "xytext": (8, -4)}
+        beside: dict[str, Any] = {"va": "top", "ha": "right" if left else "left", "xytext": (-8 if left else 8, -4)}
         ax.annotate(f"{GOALS[column]}: {met:.3g} %", (goal / unit.factor, max(met, 10.0)), textcoords="offset points", color=RED,
                     fontsize=9.5, **beside)
     ax.set_ylim(0.0, 103.0)
