@@ -26,7 +26,7 @@ from simulator.units import KINDS, QuantityError, format_quantity, parse_quantit
 
 DESIGNS = ("grid", "zip", "latin-hypercube")
 MAX_POINTS = 100_000
-MAX_RUNS = 100_000_000  # points x trials
+MAX_RUNS = 10_000_000  # points x trials
 MAX_VALUES = 10_000  # of an axis
 _TRIED = 20  # combinations, before a value that does not fit alone is refused
 _END = r"[^,{}\[\]\"']+?"

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 # Results shown first; the rest is in `differences` and in JSON.
 RESULTS = ("time_s", "cost_usd", "energy_j", "carbon_kg", "water_l", "ettr", "mfu", "interruptions", "power_mean_w")
-
-
 _SHOWN = ("mean", "p50", "p95")
 
 
