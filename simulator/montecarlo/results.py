@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from simulator.montecarlo.running import Outcome
-from simulator.scenario import QueueScenario, Scenario
+from simulator.scenario import QueueScenario, Scenario, ServingScenario
 
 if TYPE_CHECKING:
     import pandas as pd
 
-S = TypeVar("S", bound=Scenario | QueueScenario)
+S = TypeVar("S", bound=Scenario | QueueScenario | ServingScenario)
 
 
 def numbered(trial: int, row: dict[str, float], drawn: dict[str, float]) -> dict[str, float]:
@@ -25,11 +25,11 @@ def numbered(trial: int, row: dict[str, float], drawn: dict[str, float]) -> dict
 
 
 class Results(ABC, Generic[S]):
-    """Rows of the trials of a scenario or a jobs file.
+    """Rows of the trials of a scenario, a jobs file or a serving file.
 
     Attributes
     ----------
-    scenario : Scenario or QueueScenario
+    scenario : Scenario, QueueScenario or ServingScenario
     columns : dict of ndarray, shape (trials,)
         Results by name, in order of trial; SI, names with units.
     interrupted : bool

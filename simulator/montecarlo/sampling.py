@@ -12,7 +12,7 @@ import numpy as np
 
 from simulator.fields import Distribution, Record, map_distributions
 from simulator.montecarlo.streams import Streams, stream
-from simulator.scenario import QueueScenario, Scenario
+from simulator.scenario import QueueScenario, Scenario, ServingScenario
 from simulator.scenario.monte_carlo import correlated, normal_correlations, uncertain
 
 _BITS = 30  # of a Sobol number: 2^30 points
@@ -32,7 +32,7 @@ class Inputs:
         By path, in the order of the scenario.
     """
 
-    def __init__(self, scenario: Scenario | QueueScenario) -> None:
+    def __init__(self, scenario: Scenario | QueueScenario | ServingScenario) -> None:
         self.distributions: dict[str, Distribution] = uncertain(scenario)
         self.paths = tuple(sorted(self.distributions))
         self._how = scenario.monte_carlo

@@ -88,10 +88,10 @@ def check_free(folder: Path) -> None:
 def write_scenario(scenario: Any, folder: Path, name: str = "scenario.yaml") -> None:
     """Write what is run, and the trace it replays beside it, so that it runs again from this folder; may raise OSError."""
     found = scenario.to_file()
-    trace = found.get("jobs", {}).get("trace")
-    if trace is not None:
-        shutil.copyfile(trace, folder / "trace.csv")
-        found["jobs"]["trace"] = "trace.csv"
+    for section in ("jobs", "load"):
+        if found.get(section, {}).get("trace") is not None:
+            shutil.copyfile(found[section]["trace"], folder / "trace.csv")
+            found[section]["trace"] = "trace.csv"
     text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True)
     (folder / name).write_text(text, encoding="utf-8")
 

@@ -83,7 +83,8 @@ class Counts:
             self.sums[name] += np.bincount(group, weight, self.groups)
         for kind, name in enumerate(KINDS):
             chosen = ~refused & (output > 1.0) if name == "tpot" else ~refused
-            np.add.at(self.bins, (group[chosen], kind, bins(times_s[name][chosen])), 1)
+            flat = np.bincount(group[chosen] * SIZE + bins(times_s[name][chosen]), minlength=self.groups * SIZE)
+            self.bins[:, kind] += flat.reshape(self.groups, SIZE)
 
 
 @dataclass(frozen=True)
