@@ -6,12 +6,14 @@ FOLDER/chunks/FIRST-LAST.DIGEST.parquet; `save` takes away what is not a result.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import re
 import shutil
 import socket
+import stat
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from simulator.columns import MAX_CSV_BYTES
 from simulator.errors import UserError
+from simulator.files import open_file
 from simulator.montecarlo.chunks import Columns, Part
 from simulator.montecarlo.storage import Writes, check_free, versions, write_results, write_scenario
 from simulator.scenario import QueueScenario, Scenario, load_file
@@ -43,6 +47,7 @@ class Kind(NamedTuple):
 STUDY, SWEEP = Kind("run", _SCENARIO, "trials.parquet"), Kind("sweep", "sweep.yaml", "sweep.parquet")
 _NAME = re.compile(r"(\d+)-(\d+)\.([0-9a-f]{16})\.parquet")
 _KIND = b"table"  # key of the metadata of a chunk's file
+_MOST_JSON_BYTES, _MOST_CHUNK_BYTES, _MOST_CELLS = 1_000_000, 1_000_000_000, 100_000_000
 # What rows depend on beside the scenario: with another version the last digit may change, and parts would not fit together.
 _EXACT = ("clustercost", "numpy", "numba", "scipy")
 
@@ -92,14 +97,17 @@ class StudyFolder:
         check_stopped(path, kind)
         lock = _locked(path)
         try:
-            begun = json.loads((path / _CHUNKS / _STUDY).read_text(encoding="utf-8"))
-            until, before = tuple(begun["until"]), begun["versions"]
+            with open_file(path / _CHUNKS / _STUDY, _MOST_JSON_BYTES) as stream:
+                begun = json.loads(stream.read())
+            until, before = tuple(begun["until"]), dict(begun["versions"])
+            if not all(isinstance(text, str) for text in until):
+                raise ValueError("targets that are no text")
         except FileNotFoundError as error:  # the other finished while this one waited for the disk
             os.close(lock)
             raise UserError(f"--resume: {path} is finished; nothing is left to run") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             os.close(lock)
-            raise UserError(f"--resume: {path / _CHUNKS / _STUDY} cannot be read: {error}") from error
+            raise UserError(f"--resume: {path / _CHUNKS / _STUDY} cannot be read: {error or type(error).__name__}") from error
         changed = [f"{name} {before.get(name)} (here: {now})" for name, now in _exact().items() if before.get(name) != now]
         if changed:
             os.close(lock)
@@ -110,10 +118,11 @@ class StudyFolder:
     def parts(self) -> Iterator[tuple[range, Part]]:
         """Yield finished chunks in order of their trials; files that are not whole are removed, their trials run again."""
         folder, reached = self.path / _CHUNKS, 0
+        columns: dict[str, set[str]] = {}
         found = sorted((int(m[1]), int(m[2]), m[3], m[0]) for m in map(_NAME.fullmatch, os.listdir(folder)) if m)
         for first, last, digest, name in found:
-            part = _read(folder / name, digest) if first >= reached else None
-            if part is None:
+            part = _read(folder / name, digest, range(first, last + 1)) if first >= reached else None
+            if part is None or any(columns.setdefault(table, names) != names for table, names in _columns_of(part).items()):
                 (folder / name).unlink(missing_ok=True)
                 continue
             reached = last + 1
@@ -143,6 +152,10 @@ class StudyFolder:
         except OSError as error:
             raise UserError(f"{self.path}: results cannot be written: {error.strerror or error}; all trials are kept: "
                             f"{self.hint()}") from error
+        except (KeyError, TypeError) as error:
+            if self._new:
+                raise
+            raise UserError(f"--resume: chunks in {self.path} are not of a study like this: {error}; begin anew") from error
         if not study.interrupted:
             # The mark goes first: a folder without it is finished, whatever is left of its chunks.
             (self.path / _CHUNKS / _STUDY).unlink()
@@ -210,6 +223,9 @@ def check_stopped(path: Path, kind: Kind) -> None:
     """Raise UserError where a folder does not hold what was stopped, of this kind."""
     if not path.is_dir():
         raise UserError(f"--resume: there is no folder {path}")
+    for name in (_CHUNKS, _LOCK):  # through a link, another place would be written to
+        if (path / name).is_symlink():
+            raise UserError(f"--resume: {path / name} is a link; allowed: a folder that `clustercost` wrote")
     found = stopped_kind(path)
     if not (path / _CHUNKS / _STUDY).is_file():
         done = (path / found.done).is_file()
@@ -240,7 +256,11 @@ def _compared(scenario: Scenario | QueueScenario) -> dict[str, Any]:
     sections.pop("monte_carlo", None)
     trace = sections.get("jobs", {}).get("trace")
     if trace is not None:
-        sections["jobs"]["trace"] = Path(trace).read_bytes()
+        try:
+            with open_file(trace, MAX_CSV_BYTES) as stream:
+                sections["jobs"]["trace"] = stream.read()
+        except (OSError, ValueError) as error:
+            raise UserError(f"{trace}: cannot be read: {error}; allowed: a trace of jobs (CSV)") from error
     return sections
 
 
@@ -257,7 +277,10 @@ def _locked(path: Path) -> int:
     import fcntl
 
     try:
-        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        if not stat.S_ISREG(os.fstat(lock).st_mode):
+            os.close(lock)
+            raise OSError(errno.EINVAL, f"{_LOCK} is no file")
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
     try:
@@ -275,7 +298,8 @@ def _replace(file: Path, data: bytes) -> None:
     """Write a file through a temporary name, on the disk before it gets its own."""
     partial = file.with_name(f".{file.name}.partial")
     try:
-        with partial.open("wb") as out:
+        partial.unlink(missing_ok=True)
+        with partial.open("xb") as out:  # never through a link that stands there
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
@@ -301,22 +325,37 @@ def _parquet(table: Columns, metadata: dict[bytes, bytes]) -> bytes:
     return out.getvalue()
 
 
-def _read(file: Path, digest: str) -> Part | None:
-    """Return the tables of a chunk's file, or None where it is not what was written."""
-    import pyarrow.parquet as pq
+def _read(file: Path, digest: str, trials: range) -> Part | None:
+    """Return the tables of a chunk's file, or None where it is not what was written, or not of these trials."""
+    import numpy as np
+
     try:
-        data = file.read_bytes()
-    except OSError:
+        with open_file(file, _MOST_CHUNK_BYTES) as stream:
+            data = stream.read()
+        if blake2b(data, digest_size=8).hexdigest() != digest:
+            return None
+        # The digest finds damage; who wrote the file on purpose knows it too, so what it holds is checked as well.
+        trial_columns, others = _table(data)
+        part = {"trials": trial_columns}
+        for key, value in others.items():
+            if key.startswith(_KIND + b" "):
+                part[key.split(b" ", 1)[1].decode()] = _table(b64decode(value))[0]
+        whole = np.array_equal(part["trials"]["trial"], np.arange(trials.start, trials.stop))
+        return part if whole and all("trial" in table for table in part.values()) else None
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError):  # pyarrow's errors are among them
         return None
-    if blake2b(data, digest_size=8).hexdigest() != digest:
-        return None
-    table = pq.read_table(io.BytesIO(data))
-    part = {"trials": _columns(table)}
-    for key, value in (table.schema.metadata or {}).items():
-        if key.startswith(_KIND + b" "):
-            part[key.split(b" ", 1)[1].decode()] = _columns(pq.read_table(io.BytesIO(b64decode(value))))
-    return part
 
 
-def _columns(table: Any) -> Columns:
-    return {name: table.column(name).to_numpy() for name in table.column_names}
+def _table(data: bytes) -> tuple[Columns, dict[bytes, bytes]]:
+    """Return the columns and the metadata of a Parquet file; raise ValueError for one far larger than it looks."""
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(io.BytesIO(data))
+    if file.metadata.num_rows * file.metadata.num_columns > _MOST_CELLS:
+        raise ValueError("more cells than a chunk has")
+    table = file.read()
+    return {name: table.column(name).to_numpy() for name in table.column_names}, table.schema.metadata or {}
+
+
+def _columns_of(part: Part) -> dict[str, set[str]]:
+    return {name: set(table) for name, table in part.items() if table}
