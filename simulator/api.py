@@ -16,6 +16,7 @@ from simulator.planning.sweep import SweepResult
 from simulator.scenario import (
     QueueScenario,
     Scenario,
+    ServingScenario,
     load_file,
     load_scenario,
     queue_from_mapping,
@@ -25,7 +26,7 @@ from simulator.scenario import (
 __all__ = ["Comparison", "QueueScenario", "QueueStudy", "Scenario", "Study", "SweepResult", "UserError", "compare", "load",
            "resume", "run", "run_jobs", "sweep"]
 
-S = TypeVar("S", bound=Scenario | QueueScenario)
+S = TypeVar("S", bound=Scenario | QueueScenario | ServingScenario)
 
 
 def load(source: str | Path | Mapping[str, Any] | Scenario) -> Scenario:

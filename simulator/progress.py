@@ -12,21 +12,21 @@ import numpy as np
 
 if TYPE_CHECKING:
     from simulator.montecarlo.chunks import Columns
+    from simulator.scenario import QueueScenario, Scenario, ServingScenario
+
+
+def run_with_progress(scenario: Scenario | QueueScenario | ServingScenario, **how: Any) -> Any:
+    """Run a study under a progress bar, which says when kernels are compiled first; `how` as for `run_study`."""
+    from simulator.montecarlo import run_queue_study, run_serve_study, run_study
     from simulator.scenario import QueueScenario, Scenario
 
-
-def run_with_progress(scenario: Scenario | QueueScenario, **how: Any) -> Any:
-    """Run a study under a progress bar, which says when kernels are compiled first; `how` as for `run_study`."""
-    from simulator.montecarlo import run_queue_study, run_study
-    from simulator.scenario import Scenario
-
-    kernels = isinstance(scenario, Scenario)  # a queue has none
-    run: Any = run_study if kernels else run_queue_study
+    kernels, training = not isinstance(scenario, QueueScenario), isinstance(scenario, Scenario)  # a queue has no kernels
+    run: Any = run_study if training else run_serve_study if kernels else run_queue_study
     logging.getLogger("clustercost").info(
         "%s trials of %r, seed %d, in %s%s", f"{scenario.monte_carlo.trials:,}", scenario.name, scenario.monte_carlo.seed,
         "a Dask cluster" if how.get("dask") else f"{how.get('workers') or 'as many as pay'} processes",
         f", to {how['folder']}" if how.get("folder") else "")
-    with progress_bar(scenario.monte_carlo.trials, kernels=kernels) as progress:
+    with progress_bar(scenario.monte_carlo.trials, kernels=kernels, median=kernels == training) as progress:
         return run(scenario, progress=progress, **how)
 
 

@@ -7,6 +7,7 @@ import sys
 import simulator.cli.run
 import simulator.cli.look
 import simulator.cli.plan
+import simulator.cli.serve
 import simulator.cli.levers
 import simulator.cli.compare
 import simulator.cli.sweep

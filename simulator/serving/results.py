@@ -120,9 +120,10 @@ def row_of(plan: ServePlan, counts: Counts, m: Meter) -> dict[str, float]:
     if not counts.sums["requests"][-1]:
         names = names[:-1]
     energy_j = plan.power.on_w * m.on_s + plan.power.per_j * m.dynamic_j
-    idle_j = plan.power.on_w * (m.on_s - m.busy_s)
+    idle_s = max(0.0, m.on_s - m.busy_s)  # an iteration is booked when it has ended, which may be after the window began
+    idle_j = plan.power.on_w * idle_s
     cost_usd = plan.usd_per_accelerator_s * m.on_s
-    idle_usd = plan.usd_per_accelerator_s * (m.on_s - m.busy_s)
+    idle_usd = plan.usd_per_accelerator_s * idle_s
     row = {
         "time_s": m.time_s, **_group(counts, np.arange(counts.groups), m.time_s),
         "tokens_per_s": m.made / m.time_s, "prompt_tokens_per_s": m.worked / m.time_s,
