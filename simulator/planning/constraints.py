@@ -34,6 +34,9 @@ DEADLINE_CHANCE, BUDGET_CHANCE = 0.9, 0.8  # where goals give a limit and no cha
 _KINDS = (("_usd", "money"), ("_kg", "carbon_mass"), ("_s", "time"), ("_j", "energy"), ("_w", "power"))
 _PLAIN = ("availability", "ettr", "mfu", "contract_share_hourly", "checkpoints", "interruptions", "water_l", "water_site_l",
           "water_grid_l", *(f"interruptions_{kind.replace('-', '_')}" for kind in _FAILURE_KINDS))
+_TIMES = ((86400.0, "days"), (3600.0, "h"), (1.0, "s"))
+_SUMS = ((1e9, "B USD"), (1e6, "M USD"), (1.0, "USD"))
+_POWERS = ((1e6, "MW"), (1e3, "kW"), (1.0, "W"))
 _CHANCE = re.compile(r"^P\s*\(\s*(?P<inside>.*)\)\s*>=\s*(?P<chance>\S.*?)\s*$", re.IGNORECASE)
 _MEAN = re.compile(r"^mean\s*\(\s*(?P<column>[A-Za-z_]\w*)\s*\)\s*(?P<rest>.*)$", re.IGNORECASE)
 _LIMIT = re.compile(r"^(?P<column>[A-Za-z_]\w*)\s*(?P<sign><=|>=)\s*(?P<limit>\S.*?)\s*$")
@@ -163,14 +166,21 @@ def goal_constraints(scenario: Scenario) -> tuple[Constraint, ...]:
     if goals.deadline_s is not None:
         chance = DEADLINE_CHANCE if goals.deadline_chance is None else goals.deadline_chance
         found.append(Constraint("time_s", True, goals.deadline_s, chance,
-                                f"P(time <= {goals.deadline_s / 86400.0:g} days) >= {chance:g}"))
+                                f"P(time <= {_plain(goals.deadline_s, _TIMES)}) >= {chance:g}"))
     if goals.budget_usd is not None:
         chance = BUDGET_CHANCE if goals.budget_chance is None else goals.budget_chance
         found.append(Constraint("cost_usd", True, goals.budget_usd, chance,
-                                f"P(cost <= {goals.budget_usd / 1e6:g} M USD) >= {chance:g}"))
+                                f"P(cost <= {_plain(goals.budget_usd, _SUMS)}) >= {chance:g}"))
     if goals.peak_power_w is not None:
-        found.append(Constraint(PEAK_POWER, True, goals.peak_power_w, None, f"peak_power <= {goals.peak_power_w / 1e6:g} MW"))
+        found.append(Constraint(PEAK_POWER, True, goals.peak_power_w, None,
+                                f"peak_power <= {_plain(goals.peak_power_w, _POWERS)}"))
     return tuple(found)
+
+
+def _plain(value: float, units: tuple[tuple[float, str], ...]) -> str:
+    """Return a quantity as a file may write it, in the largest unit of which there is one at least."""
+    factor, unit = next(((f, u) for f, u in units if value >= f), units[-1])
+    return f"{value / factor:g} {unit}"
 
 
 def with_derived(columns: Columns, peak_power_w: float) -> dict[str, np.ndarray]:

@@ -12,12 +12,14 @@ import numpy as np
 
 from simulator.errors import UserError
 from simulator.montecarlo.points import PointRows, points_of, run_points
+from simulator.performance import estimate_steps
 from simulator.planning.axes import Axis, check_design, check_values, design_points
 from simulator.planning.constraints import PEAK_POWER, Constraint, Judgement, judge
+from simulator.planning.layouts import why_it_loses
 from simulator.planning.least import RESULTS
 from simulator.planning.pareto import beaten, front
 from simulator.planning.race import FIRST, INDIFFERENCE, Entry, Gap, Race
-from simulator.planning.space import Space, finer, gridded, key_of, label_of, placed_axes, step_of
+from simulator.planning.space import Space, finer, gridded, key_of, placed_axes, step_of
 from simulator.planning.zoom import Vertex, best_of_range
 from simulator.scenario import Scenario
 from simulator.scenario.planning import Objective
@@ -26,6 +28,7 @@ MAX_CANDIDATES = 5_000
 FRONT = ("time_s", "cost_usd", "carbon_kg")
 _CONFIRMATIONS = 5  # choices that fresh trials may refute, one after the other
 _TWO_SIDED = 0.025
+_FEW = 500  # trials that are run in this process
 
 Say = Callable[[str], None]
 
@@ -112,20 +115,20 @@ class Plan:
         return None if self.choice is None else self.choice.candidate.scenario.model_copy(update={"plan": None})
 
     def runner_up(self) -> tuple[Entry, Gap] | None:
-        """Return the best other candidate that looks as if it met the constraints, and how much more it takes (95 %)."""
+        """Return the best other candidate that may lead, and how much more it takes (95 %); without trials at the least."""
         if self.choice is None:
             return None
         others = [e for e in self.race.entries if e is not self.choice and not e.barred
-                  and (not e.trials or all(j.shortfall <= 0.0 for j in self.race.judgements(e)))]
+                  and (not e.trials or self.race.acceptable(e))]
         gaps = [(e, self.race.gap(e, self.choice, _TWO_SIDED)) for e in others]
         known = [(e, gap) for e, gap in gaps if gap.mean > -math.inf]
         return min(known, key=lambda pair: (pair[1].mean, not pair[0].trials), default=None)
 
-    def better_but_barred(self) -> Entry | None:
-        """Return the candidate nearest to meeting the constraints among those that take less than the choice, or of all."""
+    def nearest(self) -> Entry | None:
+        """Return the candidate nearest to meeting the constraints, of those that take less than the choice, or of all."""
         below = math.inf if self.choice is None else self.choice.mean(self.objective)
-        found = [e for e in self.race.entries if e is not self.choice and self.broken(e) and self._takes(e) < below]
-        return min(found, key=lambda e: (max(s for _, _, s in self.broken(e)), self._takes(e)), default=None)
+        found = [e for e in self.race.entries if e is not self.choice and self.unmet(e) and self._takes(e) < below]
+        return min(found, key=lambda e: (max(j.shortfall for _, j in self.unmet(e)), self._takes(e)), default=None)
 
     def _takes(self, entry: Entry) -> float:
         """Return the mean of the objective; without trials at the least."""
@@ -134,8 +137,8 @@ class Plan:
         bound = entry.candidate.least.bound(self.objective)
         return math.inf if bound is None else float(bound.mean())
 
-    def broken(self, entry: Entry) -> list[tuple[Constraint, float, float]]:
-        """Return the constraints that an entry does not look as if it met: each with its value there, and how far it is from it.
+    def unmet(self, entry: Entry) -> list[tuple[Constraint, Judgement]]:
+        """Return the constraints that keep an entry from being chosen, and how it stands to them (each way with 95 %).
 
         Without trials, of the candidate's least and its peak.
         """
@@ -143,16 +146,32 @@ class Plan:
         for c in self.race.constraints:
             columns = entry.rows
             if not entry.trials:
-                bound = entry.candidate.least.bound(c.column)
-                if c.column != PEAK_POWER and (bound is None or not c.at_most):
+                least = entry.candidate.least
+                bound = np.array([entry.candidate.peak_power_w]) if c.column == PEAK_POWER else least.bound(c.column)
+                if bound is None or (c.column != PEAK_POWER and not c.at_most):
                     continue
-                columns = {c.column: np.array([entry.candidate.peak_power_w]) if bound is None else bound}
+                columns = {c.column: np.broadcast_to(bound, (self.race.most,)) if least.exact else bound}
             judged = judge(c, columns)
-            if judged.shortfall > 0.0 and not (c.chance is None and not entry.trials and judged.verdict == "met"):
-                found.append((c, judged.value, judged.shortfall))
-        if not found and entry.barred:
-            found = [(c, math.nan, math.inf) for c in self.race.constraints if entry.barred.startswith(c.text)]
-        return found
+            sure = judged.verdict == "met" or not (entry.trials >= self.race.most or judged.shortfall > 0.0)
+            if not sure or entry.barred.startswith(c.text):
+                found.append((c, judged))
+        return found if entry.trials or entry.barred else []
+
+    def meets(self, entry: Entry) -> bool:
+        """Whether an entry with trials may be chosen for all that they say."""
+        return not entry.barred and self.race.acceptable(entry)
+
+    def why_steps(self, entry: Entry) -> str:
+        """Return in which phases the steps of an entry with another layout take longer than those of the choice; else ""."""
+        if self.choice is None:
+            return ""
+        mine, best = (estimate_steps(e.candidate.scenario.central()) for e in (entry, self.choice))
+        if mine[0].layout == best[0].layout or [e.batch for e in mine] != [e.batch for e in best]:
+            return ""
+        behind_s = [(a.step_time_s - b.step_time_s) * a.batch.steps for a, b in zip(mine, best, strict=True)]
+        most = int(np.argmax(behind_s))
+        return (f"{why_it_loses(mine[most].step, best[most].step)} (share of a step of "
+                f"{mine[most].batch.tokens_per_step / 1e6:,.4g} M tokens)")
 
     def fates(self) -> Counter[str]:
         """Return how many candidates fell for which reason."""
@@ -167,7 +186,8 @@ class Plan:
     def _fate(self, entry: Entry) -> str:
         simulated = f"in {'trials' if entry.trials else 'no trial, at the least'}"
         if entry.barred:
-            return entry.barred.split(":")[0] if entry.barred.startswith("does not") else f"breaks {entry.barred} {simulated}"
+            return (entry.barred.split(":")[0] if entry.barred.startswith(("does not", "unknown"))
+                    else f"breaks {entry.barred} {simulated}")
         if self.choice is None:
             return "not sure to meet the constraints"
         if self.race.fate(entry, self.choice) == "beaten":
@@ -223,7 +243,9 @@ def search(scenario: Scenario, axes: Sequence[Axis], minimise: Objective, constr
     space = Space(scenario, minimise, min(FIRST, most))
 
     def run(scenarios: Sequence[Scenario], trials: int, first: int) -> PointRows:
-        return run_points(points_of(scenarios, trials, scenario.monte_carlo.seed, first=first), workers=workers, dask=dask)
+        points = points_of(scenarios, trials, scenario.monte_carlo.seed, first=first)
+        alone = trials * len(scenarios) < _FEW  # processes would take longer to start
+        return run_points(points, workers=1 if alone else workers, dask=False if alone else dask)
 
     race = Race(RESULTS[minimise], constraints, most, run, indifference)
     plan = Plan(scenario, minimise, axes, race, [])
@@ -282,6 +304,7 @@ def _surface(plan: Plan, space: Space, axis: Axis, leader: Entry) -> None:
     if start is None or axis.low <= 0.0:
         return
     known: dict[float, Entry] = {}
+    racing = {key_of(entry.candidate.changes): entry for entry in plan.race.entries}
 
     def changes_at(value: float) -> dict[str, Any]:
         share = math.log(value / axis.low) / math.log(axis.high / axis.low)
@@ -292,7 +315,8 @@ def _surface(plan: Plan, space: Space, axis: Axis, leader: Entry) -> None:
         try:
             for value in values.tolist():
                 if value not in known:
-                    known[value] = Entry(space.candidate(changes_at(value)))
+                    changes = changes_at(value)
+                    known[value] = racing.get(key_of(changes)) or Entry(space.candidate(changes))
         except UserError:
             return None
         entries = [known[value] for value in values.tolist()]
@@ -303,14 +327,15 @@ def _surface(plan: Plan, space: Space, axis: Axis, leader: Entry) -> None:
         return np.stack([entry.rows[plan.objective][:trials] for entry in entries])
 
     found = best_of_range(evaluate, start, axis.low, axis.high, plan.race.most)
-    plan.surface += [entry for entry in known.values() if entry.trials]
+    plan.surface += [entry for entry in known.values() if entry.trials and entry not in plan.race.entries]
     if found is None:
         return
     plan.vertices[axis.path] = found
-    best = _add(plan, space, [changes_at(found.value)])
-    if best:
-        plan.race.extend(best, leader.trials)
-        plan.race.favourite = best[0]
+    _add(plan, space, [changes_at(found.value)])
+    best = next((e for e in plan.race.entries if key_of(e.candidate.changes) == key_of(changes_at(found.value))), None)
+    if best is not None:
+        plan.race.extend([best], leader.trials)
+        plan.race.favourite = best
         plan.race.run()
 
 
@@ -357,7 +382,3 @@ def _complete_front(plan: Plan) -> None:
         if np.isnan(row).all() or not beaten(row, values):
             race.extend([entry], race.rounds[0])
 
-
-def changed_values(plan: Plan, entry: Entry) -> str:
-    """Return what makes an entry differ from the scenario that was given, in one line."""
-    return label_of(entry.candidate.changes) or "as given"

@@ -30,6 +30,8 @@ ERROR = 0.05  # chance that a race drops the best
 FINAL_ERROR = 0.05  # chance that a constraint of the choice is called met and is not, where all trials were run
 FIRST = 16  # trials of the first round
 INDIFFERENCE = 0.005  # of the leader's mean: candidates this near are as good
+# Totals that leave out what is unknown: what they must have.
+_NEEDED = {"carbon_kg": ("carbon_operational_kg", "carbon_embodied_kg")}
 _BATCH = 8  # candidates that begin together; fixed, so that workers change nothing
 
 Run = Callable[[Sequence[Scenario], int, int], PointRows]  # scenarios, trials of each, number of the first
@@ -43,7 +45,7 @@ class Gap(NamedTuple):
     half: float
 
 
-@dataclass
+@dataclass(eq=False)
 class Entry:
     """A candidate in the race.
 
@@ -65,8 +67,8 @@ class Entry:
         return self.rows["time_s"].size if self.rows else 0
 
     def mean(self, column: str) -> float:
-        """Return the mean of a result so far; NaN without trials."""
-        return float(self.rows[column].mean()) if self.rows else math.nan
+        """Return the mean of a result so far; NaN without trials, or where it is unknown."""
+        return float(self.rows[column].mean()) if column in self.rows else math.nan
 
 
 class Race:
@@ -227,8 +229,8 @@ class Race:
                 continue
             entry.rows = {name: np.concatenate([entry.rows[name], values]) if entry.rows else values
                           for name, values in rows.items() if not entry.rows or name in entry.rows}
-            if math.isnan(entry.mean(self.objective)):
-                entry.barred = f"{self.objective} is unknown here"
+            if any(math.isnan(entry.mean(column)) for column in _NEEDED.get(self.objective, (self.objective,))):
+                entry.barred = f"unknown {self.objective}: site or prices lack a value"
                 continue
             broken = [c.text for c, j in zip(self.constraints, self.judgements(entry), strict=True) if j.verdict == "broken"]
             entry.barred = broken[0] if broken else ""

@@ -31,8 +31,9 @@ def edited(scenario: Scenario, changes: Mapping[str, Any], where: str = "edit") 
         A path or value is wrong, with the nearest path; or the sections no longer fit together.
     """
     base = scenario.to_file()
-    if _SIZE in changes and _DATA not in changes:
-        base.get("training", {}).get("layout", {}).pop("data", None)
+    layout = base["training"]["layout"]
+    if _SIZE in changes and _DATA not in changes and isinstance(layout, dict):
+        layout.pop("data", None)
     overlay: dict[str, Any] = {}
     for path, value in changes.items():
         _lay(overlay, base, path, value, where)
