@@ -26,15 +26,15 @@ from simulator.catalog.records import ModelRecord
 from simulator.errors import UserError
 from simulator.performance.hardware import device, generation, network, power_model
 from simulator.scenario.serving import Pool, Serving, ServingScenario
-from simulator.workload import architecture
+from simulator.workload.architecture import architecture
 
 # Bytes of a parameter; 4-bit formats have a scale of 8 or 16 bits for each 16 to 128 of them.
 _WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.53, "int4": 0.53}
 _CACHE_BYTES = {"bf16": 2.0, "fp8": 1.0}
 # vLLM of 2025, the same for all hardware and models: fitted by `clustercost validate serving --calibrate` (docs/validation.md),
 # the time of the host for a request apart, which is FROM MEMORY (bookkeeping in Python; the fit cannot tell it from sampling).
-SOFTWARE = Software(overhead_s=1.06e-3, request_s=5e-6, logit_bytes=1036.0, scaling_s=15e-6, expert_8_efficiency=0.43,
-                    unpack_demand=0.29)
+SOFTWARE = Software(overhead_s=1.19e-3, request_s=5e-6, logit_bytes=1109.0, scaling_s=17.1e-6, expert_8_efficiency=0.652,
+                    unpack_demand=0.237)
 
 _NO_BEGINNINGS = np.zeros(0)
 

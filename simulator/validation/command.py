@@ -9,7 +9,7 @@ from pathlib import Path
 from simulator.errors import UserError, unknown_name
 from simulator.files import check_picture, write_whole
 
-WHAT = ("throughput", "energy")
+WHAT = ("throughput", "energy", "serving")
 
 
 def check_what(what: str) -> None:
@@ -36,6 +36,36 @@ def predict_energy_rows(cases: Path | None, scenarios: Path | None, output: Path
         Console(width=None if sys.stdout.isatty() else 200).print(energy_view(results))
     if output is not None:
         print(f"wrote {output}", file=sys.stderr)
+
+
+def predict_serving_rows(cases: Path | None, output: Path | None, as_json: bool) -> None:
+    """Predict the serving rows of a CSV, or the shipped ones: a table, and a CSV where asked for."""
+    from simulator.validation.serving import predict_serving, predictions_csv, predictions_json
+    from simulator.validation.serving_tables import queries_view, serving_view
+
+    results = predict_serving(cases)
+    if output is not None:
+        write_whole(output, lambda file: file.write_text(predictions_csv(results), encoding="utf-8"))
+    if as_json:
+        print(json.dumps(predictions_json(results), indent=2))
+    else:
+        from rich.console import Console
+
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        console.print(serving_view(results))
+        if cases is None:
+            console.print(queries_view())
+    if output is not None:
+        print(f"wrote {output}", file=sys.stderr)
+
+
+def show_serving_calibration(cases: Path | None, as_json: bool) -> None:
+    """Print the constants fitted to the rows of a CSV that are marked `fitted`, or to the shipped ones, and errors held out."""
+    from simulator.validation.serving_fit import calibration_of
+    from simulator.validation.serving_tables import calibration_json, calibration_markdown
+
+    found = calibration_of(cases)
+    print(json.dumps(calibration_json(found), indent=2) if as_json else calibration_markdown(found))
 
 
 def predict_cases(cases: Path, output: Path | None, as_json: bool) -> None:
