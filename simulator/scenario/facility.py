@@ -35,7 +35,7 @@ class Overheads(Record):
     """
 
     it_capacity_w: Watts | None = Field(
-        default=None, description="IT power the building is made for; absent: what the cluster is rated at")
+        default=None, description="IT power that the building is made for; absent: all nodes at TDP")
     cooling_fixed: Share = Field(default=0.01, description="of the IT capacity, at any load: fans, pumps")
     cooling_proportional: Share = Field(default=0.05, description="of the IT power")
     cooling_per_degree: Share = Field(default=0.004, description="of the IT power, for each degree above `free_cooling_below`")
@@ -49,17 +49,17 @@ class Overheads(Record):
 class Battery(Record):
     """A battery on site: it takes what solar and wind leave over, and serves load before the grid does."""
 
-    energy_j: Joules
-    power_w: Watts = Field(description="in and out")
+    energy_j: Joules = Field(description="what it holds; empty when the run begins, charged by solar and wind alone")
+    power_w: Watts = Field(description="how fast it takes and gives")
     efficiency: Annotated[float, Quantity("ratio", low=0.01, high=1.0)] = Field(
-        default=0.95, description="of each way; FROM MEMORY: 0.9 for both ways of lithium-ion systems")
+        default=0.95, description="of each way. Source: FROM MEMORY, 0.9 for both ways of lithium-ion systems")
     cost_usd_per_s: UsdPerSecond = Field(default=0.0, description="to have it")
 
 
 class Generator(Record):
     """A generator on site: it serves load above what the grid allows, in place of a slower or paused run."""
 
-    power_w: Watts
+    power_w: Watts = Field(description="serves what is above the grid's limit, so that the run goes on at its clock")
     fuel_usd_per_j: UsdPerJoule = Field(description="per energy delivered")
     carbon_intensity_kgco2e_per_j: KgCo2ePerJoule = Field(description="per energy delivered")
 
@@ -67,11 +67,16 @@ class Generator(Record):
 class Curtailment(Record):
     """The grid asks for less: at a set time, or at random."""
 
-    at_s: PositiveSeconds | None = Field(default=None, description="after the start; absent: at random")
-    rate_per_s: PerSecond | None = Field(default=None, description="events at random, such as '10 per 365 days'")
-    duration_s: PositiveSeconds
-    to: Share = Field(default=0.0, description="share of the full power of the facility that is left")
-    payment_usd_per_j: UsdPerJoule = Field(default=0.0, description="for energy not taken (demand response)")
+    at_s: PositiveSeconds | None = Field(default=None, description="after the start, once; or `rate`")
+    rate_per_s: PerSecond | None = Field(
+        default=None, description="events at random, such as `10 per 365 days`; each begins at the next full hour")
+    duration_s: PositiveSeconds = Field(description="in whole hours of the clock")
+    to: Share = Field(
+        default=0.0, description="share of the facility's full power that is left; the run is slowed, or paused where no clock "
+                                 "fits")
+    payment_usd_per_j: UsdPerJoule = Field(
+        default=0.0, description="for energy not used against full power (demand response); what the generator makes instead is "
+                                 "not paid")
 
     @model_validator(mode="after")
     def _set_or_random(self) -> Curtailment:
@@ -83,8 +88,11 @@ class Curtailment(Record):
 class Place(Record):
     """A site, and the power usage effectiveness there."""
 
-    site: SiteRecord | None = None
-    pue: RatioFromOne | None = Field(default=None, description="overrides the site's")
+    site: SiteRecord | None = Field(
+        default=None, description="gives what is not given here of PUE, carbon intensity, price of electricity and water")
+    pue: RatioFromOne | None = Field(
+        default=None, description="power usage effectiveness, the same at any load; needed if neither site nor `overheads` say "
+                                  "one; absent: the site's")
 
     @property
     def effective_pue(self) -> float | None:
@@ -102,18 +110,22 @@ class Place(Record):
 class Facility(Place):
     """Where it stands."""
 
-    overheads: Overheads | None = Field(default=None, description="cooling and distribution in place of one PUE")
+    overheads: Overheads | None = Field(
+        default=None, description="cooling and distribution by load and temperature, in place of one PUE; `{}` for the defaults")
     temperature_degc: Annotated[float | Series, SeriesOrQuantity("temperature", low=-80.0, high=80.0)] = Field(
-        default=15.0, description="outdoor; only `overheads` look at it")
+        default=15.0, description="outdoors; `overheads` and rules look at it. Source: assumed")
     power_cap_w: Annotated[float | Series, SeriesOrQuantity("power")] | None = Field(
-        default=None, description="most that the grid delivers; above it the run is slowed or paused")
+        default=None, description="most that the grid delivers; the run is slowed or paused to stay below it, with what stands "
+                                  "on site")
     oversubscription: Ratio = Field(
-        default=0.0, description="rated power of all nodes over the IT power provided, such as 1.2; a run is slowed to fit; "
+        default=0.0, description="rated power of all nodes over the IT power provided, such as 1.2; the run is slowed to fit; "
                                  "0: all is provided")
-    curtailment: tuple[Curtailment, ...] = ()
-    solar_w: Annotated[float | Series, SeriesOrQuantity("power")] | None = Field(default=None, description="made on site")
-    wind_w: Annotated[float | Series, SeriesOrQuantity("power")] | None = Field(default=None, description="made on site")
-    onsite_cost_usd_per_s: UsdPerSecond = Field(default=0.0, description="of solar and wind on site")
+    curtailment: tuple[Curtailment, ...] = Field(default=(), description="events in which the grid asks for less")
+    solar_w: Annotated[float | Series, SeriesOrQuantity("power")] | None = Field(
+        default=None, description="made on site: used first, then stored, then sent out (`electricity.export_price`)")
+    wind_w: Annotated[float | Series, SeriesOrQuantity("power")] | None = Field(
+        default=None, description="made on site, used as `solar`")
+    onsite_cost_usd_per_s: UsdPerSecond = Field(default=0.0, description="of solar and wind, however much they make")
     battery: Battery | None = None
     generator: Generator | None = None
 

@@ -6,8 +6,8 @@ no whole number may be a `Distribution` instead of a float; `Scenario.realise` d
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -68,30 +68,38 @@ INTERVAL_NAMES: tuple[IntervalName, ...] = ("auto", "young", "daly", "simulated"
 class Variation(Record):
     """How unequal accelerators are; a synchronous step waits for the slowest."""
 
-    speed_spread: Share = Field(default=0.0, description="standard deviation of an accelerator's persistent speed, "
-                                                         "share of the mean")
+    speed_spread: Share = Field(
+        default=0.0, description="standard deviation of an accelerator's persistent speed, share of the mean")
     jitter: Share = Field(default=0.0, description="standard deviation of its time from step to step, share")
-    day_swing: Share = Field(default=0.0, description="how much longer steps take at mid-day than at midnight")
-    year_swing: Share = Field(default=0.0, description="how much longer steps take at mid-year than at new year")
+    day_swing: Share = Field(
+        default=0.0, description="how much longer steps take at mid-day than at midnight; half of it on average")
+    year_swing: Share = Field(
+        default=0.0, description="the same at mid-year over new year; without a calendar a run begins at midnight of a new year")
 
 
 class Cluster(Record):
     """The machine."""
 
     accelerator: AcceleratorRecord
-    accelerators: Count = Field(description="accelerators that train, spares not counted")
-    spares: CountOrZero = Field(default=0, description="hot spare nodes")
-    warm_spares: CountOrZero = Field(default=0, description="spare nodes that must boot first")
-    cold_spares: CountOrZero = Field(default=0, description="spare nodes that must be fetched and switched on")
+    accelerators: Count = Field(description="those that train, spares not counted; whole nodes once more than one")
+    spares: CountOrZero = Field(default=0, description="hot spare nodes: on, and at hand in `recovery.replacement`")
+    warm_spares: CountOrZero = Field(
+        default=0, description="spare nodes that must boot first (`recovery.warm_replacement`); taken when there is no hot one")
+    cold_spares: CountOrZero = Field(
+        default=0, description="spare nodes that must be fetched and switched on (`recovery.cold_replacement`); taken last")
     repair_crew: CountOrZero = Field(default=0, description="nodes under repair at once; 0: no limit")
-    quarantine_after: CountOrZero = Field(default=0, description="failures after which a node is replaced for good; 0: never")
+    quarantine_after: CountOrZero = Field(
+        default=0, description="failures of one node after which it is replaced for good, away for `recovery.quarantine`; 0: "
+                               "never")
     fabric: FabricRecord
-    power_limit_w: Watts | None = Field(default=None, description="of one accelerator; absent: its TDP. Lowers clocks")
+    power_limit_w: Watts | None = Field(
+        default=None, description="of one accelerator, above what it draws idle and at most its TDP; lowers clocks, so products "
+                                  "take longer and draw less; absent: its TDP")
     variation: Variation = Variation()
     slow_nodes: SlowNodes = SlowNodes()
     elasticity: Elasticity = Elasticity()
     maintenance: Maintenance | None = None
-    growth: tuple[Growth, ...] = ()
+    growth: tuple[Growth, ...] = Field(default=(), description="planned extensions, in order")
 
     @model_validator(mode="after")
     def _whole_nodes(self) -> Cluster:
@@ -110,12 +118,19 @@ class Cluster(Record):
 class Checkpoint(Record):
     """How state is saved."""
 
-    interval_s: Annotated[float | IntervalName, QuantityOrName("time", INTERVAL_NAMES, above=True)] = "auto"
-    mode: Literal["async", "sync"] = "async"
-    storage_bandwidth_bytes_per_s: BytesPerSecond = Field(description="write, whole cluster")
-    load_bandwidth_bytes_per_s: BytesPerSecond | None = Field(default=None, description="absent: as write")
+    interval_s: Annotated[float | IntervalName, QuantityOrName("time", INTERVAL_NAMES, above=True)] = Field(
+        default="auto", description="computing time between checkpoints: a time; `young` or `daly`, their optima; `auto`, as "
+                                    "`daly`; `simulated`, the best of trial runs. Never shorter than one write. Source: Young "
+                                    "(1974), Daly (2006), docs/model.md")
+    mode: Literal["async", "sync"] = Field(
+        default="async", description="`async`: stall for the copy to host memory and write beside computing; `sync`: stall for "
+                                     "the write")
+    storage_bandwidth_bytes_per_s: BytesPerSecond = Field(description="of writing, whole cluster")
+    load_bandwidth_bytes_per_s: BytesPerSecond | None = Field(
+        default=None, description="of loading at a restart, whole cluster; absent: as `storage_bandwidth`")
     snapshot_bandwidth_bytes_per_s: BytesPerSecond = Field(
-        default=1e9, description="device to host, per accelerator; ByteCheckpoint (NSDI 25), table 8: 405B on 8,960, 0.59 s")
+        default=1e9, description="device to host, an accelerator. Source: ByteCheckpoint (NSDI 25), table 8: 405B on 8,960, "
+                                 "0.59 s")
     memory: Copies | None = Field(default=None, description="copies in the memory of peers")
     local: Copies | None = Field(default=None, description="copies on a node's own disk, which a lost node takes with it")
     persist_slowdown: Annotated[float, Quantity("ratio", high=0.99)] = Field(
@@ -125,29 +140,34 @@ class Checkpoint(Record):
 class Goals(Record):
     """What the run should meet."""
 
-    deadline_s: PositiveSeconds | None = None
-    budget_usd: Usd | None = None
-    deadline_chance: Chance | None = Field(default=None, description="share of runs that `plan` wants in time; absent: 0.9")
-    budget_chance: Chance | None = Field(default=None, description="share of runs that `plan` wants to cost no more; absent: 0.8")
-    peak_power_w: Watts | None = Field(default=None, description="of the whole facility, at most, where `plan` chooses")
+    deadline_s: PositiveSeconds | None = Field(default=None, description="wall time to meet; its chance is reported")
+    budget_usd: Usd | None = Field(default=None, description="cost to meet; its chance is reported")
+    deadline_chance: Chance | None = Field(
+        default=None, description="share of runs that `clustercost plan` wants to end by the deadline; absent: 0.9")
+    budget_chance: Chance | None = Field(
+        default=None, description="share of runs that `clustercost plan` wants to cost no more than the budget; absent: 0.8")
+    peak_power_w: Watts | None = Field(
+        default=None, description="of the whole facility, at most, in what `clustercost plan` chooses")
 
 
 class Scenario(Record):
     """A training run to cost: model, recipe, cluster, failures, prices and goals."""
 
-    name: str = Field(min_length=1, max_length=200)
-    description: str | None = None
-    year: Count | None = Field(default=None, description="year of the run")
+    name: str = Field(min_length=1, max_length=200, description="what results are called")
+    description: str | None = Field(default=None, description="free text")
+    year: Count | None = Field(default=None, description="year of the run: of software, prices and grids")
     model: ModelRecord
     training: Training
     cluster: Cluster
     failures: FailureProfile
     checkpoint: Checkpoint
-    calendar: Calendar | None = Field(default=None, description="date and time zone, for all that changes with the hour")
+    calendar: Calendar | None = Field(
+        default=None, description="when the run starts; needed by anything that changes with the hour")
     facility: Facility = Facility()
     pricing: Pricing = Pricing(rental=Rental())
     carbon: Carbon = Carbon()
-    policies: tuple[Policy, ...] = Field(default=(), description="what the operator does by the hour")
+    policies: tuple[Policy, ...] = Field(
+        default=(), description="what the operator does by the hour: rules, of which the one that leaves the least power counts")
     goals: Goals = Goals()
     plan: Planning | None = Field(default=None, description="what `clustercost plan` searches; a run takes no notice of it")
     monte_carlo: MonteCarlo = MonteCarlo()
@@ -178,3 +198,31 @@ class Scenario(Record):
     def uncertain(self) -> dict[str, Distribution]:
         """Return the epistemic distributions by path, such as "pricing.rental.price"."""
         return uncertain(self)
+
+    def with_(self, changes: Mapping[str, Any] | None = None, /, **edits: Any) -> Scenario:
+        """Return the scenario with other values, checked as a whole; this one stays as it is.
+
+        Parameters
+        ----------
+        changes : mapping, optional
+            Path -> value as files write them: `{"cluster.accelerators": 8192, "failures.components.0.rate": "2 per 1000 days"}`.
+        **edits
+            The same with two underscores for each point: `cluster__accelerators=8192, checkpoint__interval="20 min"`.
+
+        Raises
+        ------
+        UserError
+            A path or a value is wrong, with the nearest path; one path has two values; or the sections no longer fit together.
+        """
+        from simulator.errors import UserError
+        from simulator.scenario.edits import edited
+
+        named = {name.replace("__", "."): value for name, value in edits.items()}
+        for path in named.keys() & (changes or {}).keys():
+            raise UserError(f"with_: found two values for {path}; allowed: one")
+        return edited(self, {**(changes or {}), **named}, "with_")
+
+    def _repr_html_(self) -> str:
+        from simulator.scenario.shown import scenario_html
+
+        return scenario_html(self)

@@ -18,7 +18,9 @@ _LEAST_EIGENVALUE = 1e-9
 class Correlation(Record):
     """Two numbers that are not known and go together."""
 
-    between: tuple[str, str] = Field(description="paths of two distributions, such as pricing.rental.price")
+    between: tuple[str, str] = Field(
+        description="paths of two distributions: keys joined by dots, items of lists by number, such as "
+                    "`failures.components.0.rate`")
     rank: Annotated[float, Quantity("ratio", low=-0.999, high=0.999)] = Field(
         description="Spearman's rank correlation; those that are not given are zero")
 
@@ -34,12 +36,14 @@ class Correlation(Record):
 class MonteCarlo(Record):
     """How much chance is sampled, and how."""
 
-    trials: Annotated[int, Quantity("count", low=1, high=1e7, whole=True)] = 1000
-    seed: Seed = 1
+    trials: Annotated[int, Quantity("count", low=1, high=1e7, whole=True)] = Field(
+        default=1000, description="runs simulated")
+    seed: Seed = Field(default=1, description="the same seed gives the same rows on any number of processes")
     sampling: Literal["random", "latin-hypercube", "sobol"] = Field(
-        default="random", description="of what is not known; the luck of a run is always random")
+        default="random", description="of what is not known: at random, a Latin hypercube, or scrambled Sobol points; the luck "
+                                      "of a run is always random")
     antithetic: bool = Field(default=False, description="trials in pairs, whose uniform numbers are u and 1 - u")
-    correlations: tuple[Correlation, ...] = ()
+    correlations: tuple[Correlation, ...] = Field(default=(), description="of pairs of distributions; pairs not given: 0")
 
 
 def uncertain(record: Record) -> dict[str, Distribution]:

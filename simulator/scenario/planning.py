@@ -15,6 +15,8 @@ OBJECTIVES: tuple[Objective, ...] = ("time", "cost", "energy", "carbon")
 class Planning(Record):
     """A search over choices, as options of `clustercost plan` write it; options go before what stands here."""
 
-    minimise: Objective = Field(default="cost", description="mean over runs of what is least: time, cost, energy or carbon")
-    over: tuple[str, ...] = Field(default=(), description="what varies, such as 'cluster.spares=0..64'")
-    subject_to: tuple[str, ...] = Field(default=(), description="beside the goals, such as 'availability >= 99 %'")
+    minimise: Objective = Field(default="cost", description="mean over runs of what is least")
+    over: tuple[str, ...] = Field(
+        default=(), description="what varies, as `--over` takes it: `cluster.spares=0..64`, `checkpoint.mode=sync,async`")
+    subject_to: tuple[str, ...] = Field(
+        default=(), description="what must hold beside the goals, as `--subject-to` takes it: `availability >= 99 %`")

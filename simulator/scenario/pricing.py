@@ -46,8 +46,7 @@ class RentedPart(Record):
     """Some of the accelerators, on terms of their own."""
 
     share: Share = Field(description="of all accelerators, spares included; the shares of all parts sum to 1")
-    price_usd_per_accelerator_s: RentPrice = Field(
-        default="on_demand", description="a price, a series (spot by the hour), or the name of a catalog price")
+    price_usd_per_accelerator_s: RentPrice = Field(default="on_demand", description="as of the whole")
     term_s: Seconds = Field(default=0.0, description="paid for whole at least, from when an accelerator is added")
 
 
@@ -55,9 +54,12 @@ class Rental(Record):
     """Accelerators by the hour: all at one price, or in parts."""
 
     price_usd_per_accelerator_s: RentPrice = Field(
-        default="on_demand", description="a price, a series (spot by the hour), or the name of a catalog price")
-    term_s: Seconds = Field(default=0.0, description="paid for whole at least, from when an accelerator is added")
-    parts: tuple[RentedPart, ...] = Field(default=(), description="in place of one price and term")
+        default="on_demand", description="of an accelerator, electricity included: a price, the name of a catalog price, or a "
+                                         "series (spot by the hour)")
+    term_s: Seconds = Field(
+        default=0.0, description="paid for whole at least, from when an accelerator is added: what a shorter run leaves is "
+                                 "`cost_unused_commitment_usd`; not with a series")
+    parts: tuple[RentedPart, ...] = Field(default=(), description="in place of one price and term; shares sum to 1")
 
     @model_validator(mode="after")
     def _whole(self) -> Rental:
@@ -140,8 +142,8 @@ class Owned(OwnedTerms):
 class Egress(Record):
     """What leaves the cluster's place, once a run."""
 
-    bytes_: Bytes
-    price_usd_per_byte: UsdPerByte
+    bytes_: Bytes = Field(description="that leave, once a run")
+    price_usd_per_byte: UsdPerByte = Field(description="of a byte that leaves")
 
 
 class Pricing(PricingRecord):
@@ -149,12 +151,16 @@ class Pricing(PricingRecord):
 
     rental: Rental | None = None
     owned: Owned | None = None
-    storage_usd_per_byte_s: UsdPerByteSecond = Field(default=0.0, description="of the checkpoints kept and the data set")
+    storage_usd_per_byte_s: UsdPerByteSecond = Field(default=0.0, description="of the two checkpoints kept, and of `dataset`")
     dataset_bytes: Bytes | None = Field(default=None, description="of the data set, stored while the run lasts")
     egress: Egress | None = None
-    electricity: Electricity | None = Field(default=None, description="a tariff; with rent it is paid on top")
-    price_year: Count | None = Field(default=None, description="year of the prices; absent: the scenario's year")
-    dollars: Count | None = Field(default=None, description="year in whose dollars results are stated; absent: price_year")
+    electricity: Electricity | None = Field(
+        default=None, description="a tariff, paid on top of rent; absent: rent includes it, owned machines pay "
+                                  "`owned.electricity`")
+    price_year: Count | None = Field(default=None, description="of the prices; absent: `year`, else the calendar's")
+    dollars: Count | None = Field(
+        default=None, description="year in whose dollars results are stated (US consumer prices, 2015 to 2025); absent: "
+                                  "`price_year`")
 
     @model_validator(mode="before")
     @classmethod

@@ -33,13 +33,16 @@ class Scheduler(Record):
     """Who runs next."""
 
     policy: Literal["fifo", "priority", "backfill"] = Field(
-        default="backfill", description="fifo: strictly in order of submission; priority: strictly by priority; backfill: by "
-                                        "priority, and others may run first where they do not delay the first in line (EASY)")
-    preemption: bool = Field(default=False, description="a job takes the nodes of jobs of lower priority")
+        default="backfill", description="`fifo`: strictly in order of submission; `priority`: strictly by priority, then "
+                                        "submission; `backfill`: in that order, and others first where by the times asked for "
+                                        "they do not delay the first in line (EASY)")
+    preemption: bool = Field(
+        default=False, description="the first in line takes nodes of jobs of lower priority: of the lowest, of equal ones the "
+                                   "youngest; not with `fifo`")
     preempted: Literal["requeue", "checkpoint"] = Field(
-        default="requeue", description="what a pre-empted job loses: its work since the last checkpoint, or nothing, as it "
-                                       "writes one before it gives up its nodes")
-    protected_s: Seconds = Field(default=0.0, description="time that a job has run before it may be pre-empted")
+        default="requeue", description="`requeue`: work since the last checkpoint is lost; `checkpoint`: one is written first, "
+                                       "if the class writes any")
+    protected_s: Seconds = Field(default=0.0, description="that a job has run before it may be pre-empted")
 
     @model_validator(mode="after")
     def _preemption_needs_priority(self) -> Scheduler:
@@ -51,27 +54,30 @@ class Scheduler(Record):
 class SizeShare(Record):
     """One size of the jobs of a class, and how often it comes."""
 
-    accelerators: Count
-    weight: Ratio = 1.0
+    accelerators: Count = Field(description="of a job of this size")
+    weight: Ratio = Field(default=1.0, description="how often it comes, against the other sizes")
 
 
 class JobClass(Record):
     """Jobs of one kind: how they arrive, and what they do about failures."""
 
-    name: str = Field(min_length=1, max_length=60)
+    name: str = Field(min_length=1, max_length=60, description="each name once")
     arrivals_per_s: PerSecond | None = Field(
-        default=None, description="mean rate of a Poisson process; absent: only for jobs of `trace` and `given`")
-    accelerators: Count | None = Field(default=None, description="of every job; whole nodes are allocated")
+        default=None, description="mean rate of a Poisson process (`40 per day`); absent: none, facts for jobs of `trace` and "
+                                  "`given`")
+    accelerators: Count | None = Field(default=None, description="of every job; or `sizes`")
     sizes: tuple[SizeShare, ...] = Field(default=(), description="instead: several sizes with weights")
-    duration_s: RandomSeconds | None = Field(default=None, description="computing time without failures and checkpoints")
-    longest_s: PositiveSeconds | None = Field(default=None, description="limit at which longer durations are cut")
+    duration_s: RandomSeconds | None = Field(
+        default=None, description="of computing, without failures and checkpoints, drawn for every job")
+    longest_s: PositiveSeconds | None = Field(default=None, description="to which longer durations, and times asked for, are cut")
     priority: CountOrZero = Field(default=0, description="higher goes first")
     checkpoint_interval_s: PositiveSeconds | None = Field(
-        default=None, description="computing time between checkpoints; absent: none are written")
-    checkpoint_time_s: Seconds = Field(default=0.0, description="stall of one checkpoint")
+        default=None, description="computing time between checkpoints; absent: none, so a failure loses all")
+    checkpoint_time_s: Seconds = Field(default=0.0, description="that one stalls")
     restart_s: RandomSeconds | None = Field(
-        default=None, description="from nodes to computing again; absent: `initialisation` of the failure profile")
-    walltime_factor: RatioFromOne = Field(default=1.0, description="time asked of the scheduler over the time needed")
+        default=None, description="from nodes to computing again; absent: the profile's `initialisation` and `warm_up`")
+    walltime_factor: RatioFromOne = Field(
+        default=1.0, description="time asked of the scheduler over time needed; asking too little ends no job")
 
     @model_validator(mode="after")
     def _arrivals_are_whole(self) -> JobClass:
@@ -95,23 +101,24 @@ class JobClass(Record):
 class GivenJob(Record):
     """One job, written out."""
 
-    name: str | None = None
-    submit_s: Seconds
-    accelerators: Count
-    duration_s: PositiveSeconds
-    walltime_s: PositiveSeconds | None = Field(default=None, description="asked of the scheduler; absent: of its class")
-    priority: CountOrZero | None = Field(default=None, description="absent: of its class")
-    class_: str | None = None
+    name: str | None = Field(default=None, description="of the job")
+    submit_s: Seconds = Field(description="when it is submitted, from the start")
+    accelerators: Count = Field(description="that it needs")
+    duration_s: PositiveSeconds = Field(description="of computing")
+    walltime_s: PositiveSeconds | None = Field(default=None, description="asked of the scheduler; absent: by its class")
+    priority: CountOrZero | None = Field(default=None, description="higher goes first; absent: its class's")
+    class_: str | None = Field(default=None, description="one of `jobs.classes`")
 
 
 class Jobs(Record):
     """Where jobs come from: a trace, classes that arrive at random, a list; or several of these."""
 
     trace: str | None = Field(default=None, min_length=1, description="CSV file, relative to the scenario file")
-    classes: tuple[JobClass, ...] = ()
-    given: tuple[GivenJob, ...] = ()
-    power: Share = Field(default=0.75, description="mean power of accelerators that compute, share of their limit; Epoch AI "
-                                                   "takes 0.75 of rated power (arXiv:2405.21015)")
+    classes: tuple[JobClass, ...] = Field(default=(), description="of jobs")
+    given: tuple[GivenJob, ...] = Field(default=(), description="jobs written out")
+    power: Share = Field(
+        default=0.75, description="mean power of accelerators that compute, share of their TDP. Source: Epoch AI, "
+                                  "arXiv:2405.21015")
 
     @model_validator(mode="after")
     def _some_jobs(self) -> Jobs:
@@ -145,16 +152,16 @@ class RentOnly(Record):
 class QueueScenario(Record):
     """Jobs that share a cluster: machine, failures, scheduler, jobs and the time simulated."""
 
-    name: str = Field(min_length=1, max_length=200)
-    description: str | None = None
+    name: str = Field(min_length=1, max_length=200, description="what results are called")
+    description: str | None = Field(default=None, description="free text")
     cluster: Cluster
     failures: FailureProfile
     facility: Place = Place()
     pricing: RentOnly = RentOnly()
     scheduler: Scheduler = Scheduler()
     jobs: Jobs
-    horizon_s: PositiveSeconds = Field(description="time simulated, from an empty cluster")
-    warm_up_s: Seconds = Field(default=0.0, description="time at the start that no summary counts")
+    horizon_s: PositiveSeconds = Field(description="simulated, from an empty cluster")
+    warm_up_s: Seconds = Field(default=0.0, description="at the start, counted in no summary; rows of single jobs are whole")
     monte_carlo: MonteCarlo = MonteCarlo(trials=20)
 
     @model_validator(mode="after")

@@ -44,17 +44,23 @@ Time = Annotated[datetime, PlainValidator(read_time), PlainSerializer(write_time
 class Series(Record):
     """A quantity over time, in exactly one of the forms of `FORMS`; made by the field it stands in, which knows its unit."""
 
-    csv: str | None = Field(default=None, min_length=1, description="CSV file of times and values, relative to the scenario file")
+    csv: str | None = Field(
+        default=None, min_length=1, description="file with a header, UTF-8, commas, relative to the scenario file; at most "
+                                                "1,000,000 rows")
     column: str | None = Field(default=None, description="column of values; absent: the second")
     time: str | None = Field(default=None, description="column of times (ISO 8601); absent: the first")
-    rows: Any = Field(default=None, description="[time, value] each; a value holds until the next time",
-                      json_schema_extra={"type": ["array", "string"]})
-    unit: str | None = Field(default=None, description="unit of the values, such as USD/MWh")
+    rows: Any = Field(
+        default=None, json_schema_extra={"type": ["array", "string"]}, description="a list of [time, value], or one text in "
+                                                                                   "which each time stands before a run of "
+                                                                                   "values")
+    unit: str | None = Field(default=None, description="unit of the values, such as USD/MWh; needed with `csv` and a text")
     spacing_s: Annotated[float, Fixed("time", above=True)] | None = Field(
         default=None, description="between values of rows written as one text")
     until: Time | None = Field(
-        default=None, description="when the last row ends; absent: after the spacing of the last two rows")
-    repeat: bool = Field(default=False, description="use the rows for the same month, day and hour of other years")
+        default=None, description="when the last row ends; absent: as long after it as it is after the row before")
+    repeat: bool = Field(
+        default=False, description="before and after the rows, take those of the same month, day and hour of the latest year "
+                                   "that has them")
     synthetic: Synthetic | None = None
     solar: Solar | None = None
     wind: Wind | None = None

@@ -82,11 +82,14 @@ def by_years(years: range, make: Callable[[int], Steps]) -> Steps:
 class Synthetic(Record):
     """A made-up hourly profile: a cosine a day, a cosine a year, and weekends; each local year has the mean."""
 
-    mean: Level
-    day_swing: Swing = Field(default=0.0, description="amplitude over a day")
-    year_swing: Swing = Field(default=0.0, description="amplitude over a year")
-    weekend: SignedSwing = Field(default=0.0, description="weekend against weekdays")
-    peak_hour: Annotated[float, Fixed("count", high=23.0)] = Field(default=18.0, description="local hour of the day's peak")
+    mean: Level = Field(description="of every local calendar year, exactly")
+    day_swing: Swing = Field(
+        default=0.0, description="height of the cosine over a day: a share of the mean, of a temperature degrees")
+    year_swing: Swing = Field(default=0.0, description="the same over a year")
+    weekend: SignedSwing = Field(
+        default=0.0, description="added on Saturday and Sunday: a share of the mean, of a temperature degrees")
+    peak_hour: Annotated[float, Fixed("count", high=23.0)] = Field(
+        default=18.0, description="local hour of the day's peak. Source: assumed")
     peak_month: Annotated[float, Fixed("count", low=1.0, high=12.0)] = Field(
         default=1.0, description="month at whose middle the year's peak is")
 
@@ -153,9 +156,11 @@ def scale_to_mean(values: np.ndarray, mean: float) -> float:
 class Solar(Record):
     """A made-up clear sky: output follows the sine of the sun's elevation, scaled to a capacity factor, at most capacity."""
 
-    capacity_w: Annotated[float, Fixed("power")]
-    capacity_factor: Annotated[float, Fixed("ratio", high=0.4, above=True)]
-    latitude: Annotated[float, Fixed("count", low=-66.0, high=66.0)] = Field(description="degrees, north positive")
+    capacity_w: Annotated[float, Fixed("power")] = Field(description="most power")
+    capacity_factor: Annotated[float, Fixed("ratio", high=0.4, above=True)] = Field(
+        description="mean of every year over capacity")
+    latitude: Annotated[float, Fixed("count", low=-66.0, high=66.0)] = Field(
+        description="degrees north; the sun is highest at 12:00 of the zone's standard time")
 
     def steps(self, calendar: Calendar, years: range, kind: str) -> Steps:
         """Return hourly steps by the zone's standard time, with the sun highest at noon."""
@@ -192,11 +197,12 @@ def sun_height(day: np.ndarray, hour: np.ndarray, latitude: float) -> np.ndarray
 class Wind(Record):
     """Made-up wind: an AR(1) of normal numbers, as Rayleigh wind speeds through a power curve, scaled to a capacity factor."""
 
-    capacity_w: Annotated[float, Fixed("power")]
-    capacity_factor: Annotated[float, Fixed("ratio", high=0.7, above=True)]
-    seed: Seed = 1
+    capacity_w: Annotated[float, Fixed("power")] = Field(description="most power")
+    capacity_factor: Annotated[float, Fixed("ratio", high=0.7, above=True)] = Field(
+        description="mean of every year over capacity")
+    seed: Seed = Field(default=1, description="the same seed gives the same wind in the same year")
     persistence_s: Annotated[float, Fixed("time", low=HOUR_S, high=30 * 86400.0)] = Field(
-        default=24.0 * HOUR_S, description="time in which correlation falls to 1/e")
+        default=24.0 * HOUR_S, description="time in which correlation falls to 1/e. Source: assumed")
 
     def steps(self, calendar: Calendar, years: range, kind: str) -> Steps:
         """Return hourly steps; each year has its own stretch of the random stream."""
@@ -269,17 +275,20 @@ _DAYS = {"weekdays": slice(0, 1), "weekends": slice(1, 2), "all": slice(0, 2)}
 class Period(Record):
     """Hours of some days and months that have a price of their own."""
 
-    hours: Hours = (0, 24)
-    days: Literal["weekdays", "weekends", "all"] = "all"
-    months: Months = (1, 12)
-    price: Level
+    hours: Hours = Field(
+        default=(0, 24), description="from the start of the first until the start of the last; `22-6` passes midnight (by the "
+                                     "hour, not the date: days and months are those of each hour itself)")
+    days: Literal["weekdays", "weekends", "all"] = Field(
+        default="all", description="Monday to Friday, Saturday and Sunday, or all; holidays are not known")
+    months: Months = Field(default=(1, 12), description="both included; `7` alone, `11-2` passes new year")
+    price: Level = Field(description="level in the period")
 
 
 class Tariff(Record):
     """A level by the local clock: a base, and periods of which the last that applies counts."""
 
-    base: Level
-    periods: tuple[Period, ...] = ()
+    base: Level = Field(description="level where no period applies")
+    periods: tuple[Period, ...] = Field(default=(), description="of those that apply, the last counts")
 
     def steps(self, calendar: Calendar, years: range, kind: str) -> Steps:
         """Return steps by the wall clock: a skipped hour is not there, a doubled one twice."""

@@ -34,46 +34,52 @@ class Speculation(Record):
 
     drafts: Count = Field(description="tokens drafted for each request in an iteration")
     acceptance: Share = Field(description="chance that a draft is accepted, where all before it were")
-    draft_time: Share = Field(default=0.1, description="time to draft a token, share of an iteration of the model")
+    draft_time: Share = Field(
+        default=0.1, description="time to draft a token, share of an iteration of the model. Source: assumed")
 
 
 class PrefixCache(Record):
     """Prompts begin alike; what the cache of keys and values still has of them is not computed again."""
 
-    groups: Count = Field(default=100, description="different beginnings (system prompts, conversations)")
+    groups: Count = Field(default=100, description="different beginnings (system prompts, conversations). Source: assumed")
     popularity: Ratio = Field(default=1.0, description="exponent of Zipf's law of how often each comes")
-    tokens: RandomRatio = Field(default=1000.0, description="tokens of a beginning, at most those of the prompt")
-    capacity: Share = Field(default=0.1, description="of the tokens that a replica's cache holds, kept for beginnings")
+    tokens: RandomRatio = Field(default=1000.0, description="tokens of a beginning, at most those of the prompt. Source: assumed")
+    capacity: Share = Field(
+        default=0.1, description="of the tokens that a replica's cache holds, kept for beginnings. Source: assumed")
     routing: Literal["least-requests", "affinity"] = Field(
-        default="least-requests", description="affinity: a replica that has the beginning of a prompt goes first")
-    slack: CountOrZero = Field(default=8, description="requests that it may have more than the one with the fewest")
+        default="least-requests", description="the replica with the fewest requests, or, with `affinity`, one that has the "
+                                              "beginning of the prompt")
+    slack: CountOrZero = Field(
+        default=8, description="requests that it may have more than the one with the fewest. Source: assumed")
 
 
 class Pool(Record):
     """Equal replicas of the model."""
 
-    replicas: Count
-    tensor: Count = 1
-    pipeline: Count = 1
+    replicas: Count = Field(description="of the model")
+    tensor: Count = Field(default=1, description="tensor-parallel ranks of a replica")
+    pipeline: Count = Field(default=1, description="pipeline stages of a replica")
     expert: Count = Field(default=1, description="ranks of the tensor group over which routed experts are spread")
-    requests: Count = Field(default=256, description="at a time on one replica")
-    chunk: Count = Field(default=2048, description="rows of an iteration at most, pieces of prompts included")
+    requests: Count = Field(default=256, description="at a time on one replica. Source: FROM MEMORY, vLLM's default")
+    chunk: Count = Field(
+        default=2048, description="rows of an iteration at most, pieces of prompts included. Source: FROM MEMORY, vLLM's default")
 
 
 class Autoscale(Record):
     """Replicas follow the load."""
 
-    least: Count = 1
-    most: Count
-    target: Ratio = Field(default=32.0, description="requests on a replica, queued ones included, at which there are enough")
-    every_s: PositiveSeconds = Field(default=30.0, description="between looks")
-    calm_s: Seconds = Field(default=300.0, description="time below target before one is given up")
+    least: Count = Field(default=1, description="replicas at least")
+    most: Count = Field(description="replicas at most")
+    target: Ratio = Field(
+        default=32.0, description="requests on a replica, queued ones included, at which there are enough. Source: assumed")
+    every_s: PositiveSeconds = Field(default=30.0, description="between looks. Source: assumed")
+    calm_s: Seconds = Field(default=300.0, description="time below target before one is given up. Source: assumed")
 
 
 class Tier(Record):
     """Users of one class; the first of the list goes first."""
 
-    name: str = Field(min_length=1, max_length=60)
+    name: str = Field(min_length=1, max_length=60, description="each name once")
     share: Ratio = Field(default=1.0, description="of honest requests, in proportion")
     replicas: CountOrZero = Field(default=0, description="replicas of its own, the first of those not taken yet; 0: shared ones")
 
@@ -85,17 +91,18 @@ class Serving(Record):
     fabric: FabricRecord
     pool: Pool
     prompts: Pool | None = Field(default=None, description="replicas for prompts alone; `pool` then makes tokens only")
-    weights: Narrow = "bf16"
-    cache: Literal["bf16", "fp8"] = "bf16"
-    memory_share: Share = Field(default=0.9, description="of memory, for weights and cache; vLLM's default")
+    weights: Narrow = Field(default="bf16", description="precision of the weights")
+    cache: Literal["bf16", "fp8"] = Field(default="bf16", description="precision of keys and values")
+    memory_share: Share = Field(default=0.9, description="of memory, for weights and cache. Source: FROM MEMORY, vLLM's default")
     speculation: Speculation | None = None
     prefix_cache: PrefixCache | None = None
     autoscale: Autoscale | None = None
-    cold_start_s: Seconds = Field(default=120.0, description="of a replica, new or failed, until it takes requests: its weights "
-                                                             "are loaded, its kernels compiled")
-    tiers: tuple[Tier, ...] = (Tier(name="users"),)
+    cold_start_s: Seconds = Field(
+        default=120.0, description="of a replica, new or failed, until it takes requests: its weights are loaded, its kernels "
+                                   "compiled. Source: assumed")
+    tiers: tuple[Tier, ...] = Field(default=(Tier(name="users"),), description="users by class; the first of the list goes first")
     queue_limit: CountOrZero = Field(default=0, description="requests that may wait at a replica, more are refused; 0: no limit")
-    power_limit_w: Watts | None = None
+    power_limit_w: Watts | None = Field(default=None, description="of one accelerator; absent: its TDP")
 
     @model_validator(mode="after")
     def _fits(self) -> Serving:
@@ -134,17 +141,19 @@ class Burst(Record):
 class Load(Record):
     """The requests that come: drawn, or from a trace."""
 
-    rate_per_s: PerSecond | None = Field(default=None, description="mean requests of honest users a second")
+    rate_per_s: PerSecond | None = Field(default=None, description="mean requests of honest users; or `trace`")
     day_swing: Share = Field(default=0.0, description="amplitude of the day over the mean; the peak is at 14 h")
     weekend: Ratio = Field(default=1.0, description="rate on Saturday and Sunday, over that of other days")
     bursts: Burst | None = None
-    prompt: RandomRatio = Field(default=500.0, description="tokens of a prompt")
-    output: RandomRatio = Field(default=250.0, description="tokens of an answer")
+    prompt: RandomRatio = Field(default=500.0, description="tokens of a prompt. Source: assumed")
+    output: RandomRatio = Field(default=250.0, description="tokens of an answer. Source: assumed")
     reasoning: Reasoning | None = None
-    longest: Count = Field(default=32768, description="tokens of an answer at most: the model's limit")
-    users: Count = Field(default=1000, description="honest users, each as busy as the others")
-    trace: str | None = Field(default=None, min_length=1, description="CSV with arrival, prompt_tokens, output_tokens")
-    duration_s: PositiveSeconds = Field(default=3600.0, description="time in which requests come")
+    longest: Count = Field(default=32768, description="tokens of an answer at most: the model's limit. Source: assumed")
+    users: Count = Field(default=1000, description="honest users, each as busy as the others. Source: assumed")
+    trace: str | None = Field(
+        default=None, min_length=1, description="CSV file with arrival, prompt_tokens, output_tokens, relative to the scenario "
+                                                "file; or `rate`")
+    duration_s: PositiveSeconds = Field(default=3600.0, description="time in which requests come. Source: assumed")
     warm_up_s: Seconds = Field(default=0.0, description="time at the start whose requests are not counted")
 
     @model_validator(mode="after")
@@ -157,7 +166,8 @@ class Load(Record):
 class Attack(Record):
     """Requests made to burn resources."""
 
-    kind: Literal["long-output", "sponge-prompt", "tool-loop", "cache-thrash", "flood"]
+    kind: Literal["long-output", "sponge-prompt", "tool-loop", "cache-thrash", "flood"] = Field(
+        description="what hostile requests do")
     share: Share = Field(description="hostile requests, share of all; of a flood those beside the honest ones")
     amplification: RatioFromOne = Field(default=1.0, description="of what the kind makes longer or more, times the honest")
     price_usd_per_request: Annotated[float, Quantity("money")] = Field(
@@ -173,15 +183,15 @@ class Defences(Record):
     isolate: bool = Field(default=False, description="requests of unknown users go to replicas of their own")
     detection: Share = Field(default=0.0, description="hostile requests that are found")
     false_positives: Share = Field(default=0.0, description="honest requests that are taken for hostile ones")
-    cut_after: Count = Field(default=200, description="tokens after which a request that was found is ended")
+    cut_after: Count = Field(default=200, description="tokens after which a request that was found is ended. Source: assumed")
 
 
 class Slo(Record):
     """What honest users were promised."""
 
     first_token_s: PositiveSeconds = Field(default=1.0, description="time to first token")
-    per_token_s: PositiveSeconds = Field(default=0.1, description="time per output token after the first")
-    share: Share = Field(default=0.99, description="of requests that should have both")
+    per_token_s: PositiveSeconds = Field(default=0.1, description="time per output token after the first. Source: assumed")
+    share: Share = Field(default=0.99, description="of requests that should have both. Source: assumed")
 
 
 class ServingPrice(Record):
@@ -194,9 +204,9 @@ class ServingPrice(Record):
 class ServingScenario(Record):
     """A model served to users: fleet, load, promises, threats and prices."""
 
-    name: str = Field(min_length=1, max_length=200)
-    description: str | None = None
-    year: Count | None = None
+    name: str = Field(min_length=1, max_length=200, description="what results are called")
+    description: str | None = Field(default=None, description="free text")
+    year: Count | None = Field(default=None, description="year of the fleet: of prices and grids")
     model: ModelRecord
     serving: Serving
     load: Load

@@ -68,7 +68,8 @@ class _Recompute:
 class BatchPhase(Record):
     """One stage of the batch schedule."""
 
-    until: Tokens | None = Field(default=None, description="tokens trained when the next phase begins; absent: the end")
+    until: Tokens | None = Field(
+        default=None, description="tokens trained when the next phase begins, rising; absent: the end, in the last phase only")
     batch: Tokens = Field(description="tokens per optimizer step")
     sequence: Count = Field(description="tokens per sequence")
 
@@ -87,24 +88,34 @@ def _may_hide(what: str) -> str:
 class Layout(Record):
     """How the model is spread over the accelerators."""
 
-    tensor: Count = 1
-    pipeline: Count = 1
-    virtual_pipeline: Count = Field(default=1, description="model chunks per stage; above 1 needs `interleaved`")
-    first_stage_layers: CountOrZero = Field(default=0, description="layers of the first stage; 0: balanced")
-    last_stage_layers: CountOrZero = Field(default=0, description="layers of the last stage; 0: balanced")
-    context: Count = 1
+    tensor: Count = Field(default=1, description="tensor-parallel ranks; divides the model's heads")
+    pipeline: Count = Field(default=1, description="pipeline stages")
+    virtual_pipeline: Count = Field(
+        default=1, description="model chunks a stage; above 1 needs `interleaved`; 1 with `interleaved` means one layer a chunk")
+    first_stage_layers: CountOrZero = Field(
+        default=0, description="layers of the first stage; alone it holds for both ends, and other stages share the rest "
+                               "equally; not with `interleaved`; 0: balanced, end stages shorter where layers do not divide "
+                               "evenly")
+    last_stage_layers: CountOrZero = Field(
+        default=0, description="layers of the last stage, as `first_stage_layers`; 0: balanced")
+    context: Count = Field(default=1, description="context-parallel ranks; divides the sequence")
     context_method: Literal["all-gather", "ring", "ulysses"] = Field(
-        default="all-gather", description="how context ranks see the whole sequence: keys and values gathered, or passed "
-                                          "around a ring, or heads exchanged for tokens")
-    expert: Count = Field(default=1, description="share of the tensor x context x data pool that splits the experts")
-    expert_nodes: CountOrZero = Field(default=0, description="nodes to which one token is sent at most; 0: no limit")
-    data: CountOrZero = Field(default=0, description="0: accelerators / (tensor x pipeline x context)")
-    microbatch: Count = Field(default=1, description="sequences")
+        default="all-gather", description="keys and values are gathered, or passed around a ring, or heads exchanged for tokens "
+                                          "(`ulysses`: `context` divides the heads of a tensor rank)")
+    expert: Count = Field(default=1, description="ranks of tensor x context x data among which the experts are split")
+    expert_nodes: CountOrZero = Field(
+        default=0, description="nodes to which one token is sent at most (DeepSeek-V3, arXiv:2412.19437, section 2.1.2: 4); 0: "
+                               "no limit")
+    data: CountOrZero = Field(default=0, description="data-parallel ranks; 0: accelerators / (tensor x pipeline x context)")
+    microbatch: Count = Field(default=1, description="sequences of a microbatch")
     zero: Literal[0, 1, 2, 3] = Field(default=1, description="ZeRO stage; 3 is fully sharded data parallel")
-    shard: CountOrZero = Field(default=0, description="data x context ranks among which ZeRO shards, replicated over the "
-                                                      "rest (HSDP); 0: all")
-    schedule: Literal["1f1b", "interleaved", "zero-bubble"] = "1f1b"
-    sequence_parallel: bool = True
+    shard: CountOrZero = Field(
+        default=0, description="ranks of data x context among which ZeRO shards, replicated over the rest (HSDP); divides data "
+                               "x context; 0: all")
+    schedule: Literal["1f1b", "interleaved", "zero-bubble"] = Field(
+        default="1f1b", description="of microbatches (docs/model.md); the last two need a pipeline above 1")
+    sequence_parallel: bool = Field(
+        default=True, description="norms and residuals are split over the tensor group (arXiv:2205.05198)")
     overlap_tensor: ShareOrBool = Field(default=0.0, description=_may_hide("collectives of the tensor group"))
     overlap_context: ShareOrBool = Field(default=0.0, description=_may_hide("exchanges of the context group"))
     overlap_expert: ShareOrBool = Field(default=0.0, description=_may_hide("all-to-alls of experts"))
@@ -158,30 +169,40 @@ class Training(Record):
     tokens: Tokens = Field(description="tokens to train on")
     batch_schedule: tuple[BatchPhase, ...] = Field(
         description="phases in order; or `batch` and `sequence` of a single phase beside `tokens`")
-    precision: Precision = "bf16"
+    precision: Precision = Field(default="bf16", description="of matrix products; the accelerator must have it")
     scaling: Literal["tensorwise", "delayed", "blockwise"] = Field(
         default="tensorwise", description="how fp8 and fp4 inputs are scaled; no effect in other precisions")
     gradient_precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="in which gradients are reduced over data-parallel ranks")
     weight_gather_precision: Literal["training", "fp8"] = Field(
-        default="training", description="in which sharded weights are gathered; training: 16 bits")
-    optimizer: Literal["adamw", "adam", "adamw-8bit", "muon", "adafactor"] = "adamw"
+        default="training", description="in which sharded weights are gathered: 16 bits (`training`), or `fp8` where "
+                                        "`precision` is `fp8` or `fp4`")
+    optimizer: Literal["adamw", "adam", "adamw-8bit", "muon", "adafactor"] = Field(
+        default="adamw", description="its state and update: bytes and time, no effect on the number of steps")
     recompute: Annotated[str | tuple[str, ...], _Recompute()] = Field(
-        default="selective", description="activations recomputed in the backward pass; or a list of operators")
-    attention: Literal["flash", "unfused"] = "flash"
+        default="selective", description="activations recomputed in the backward pass: none, `selective` (attention, "
+                                         "arXiv:2205.05198), full layers, or those of the operators listed")
+    attention: Literal["flash", "unfused"] = Field(
+        default="flash", description="a fused kernel (FlashAttention, arXiv:2205.14135), or `unfused`: scores are written to "
+                                     "memory")
     elementwise: Literal["compiled", "fused", "eager"] = Field(
-        default="compiled", description="norms, rotary embedding, activation and loss: fused by a compiler, kernels fused by "
-                                        "hand (Megatron-LM, Transformer Engine), or one by one")
-    activation_offload: Share = Field(default=0.0, description="share of kept activations moved to host memory")
-    optimizer_offload: bool = Field(default=False, description="optimizer state and update on the host")
+        default="compiled", description="norms, rotary embedding, activation and loss: fused by a compiler (`compiled`), by "
+                                        "hand as Megatron-LM's (`fused`), or one by one as PyTorch runs them (`eager`)")
+    activation_offload: Share = Field(
+        default=0.0, description="share of the activations kept, moved to host memory; needs the accelerator's "
+                                 "`host_link_bandwidth`")
+    optimizer_offload: bool = Field(
+        default=False, description="state and update of the optimizer on the host; needs the accelerator's `host_link_bandwidth`")
     vocabulary_multiple: Count = Field(
-        default=1, description="the vocabulary is padded to a multiple of this times tensor")
+        default=1, description="the vocabulary is padded to a multiple of this times `tensor`; Megatron-LM: 128")
     expert_imbalance: RatioFromOne = Field(default=1.0, description="tokens of the busiest expert rank over the mean")
     expert_capacity: RatioFromOne | None = Field(
-        default=None, description="tokens that an expert takes over the mean: more are dropped, fewer padded")
+        default=None, description="tokens that an expert takes over the mean: more are dropped, fewer padded; absent: all are "
+                                  "taken")
     software_year: Count | None = Field(
-        default=None, description="year of the code base, which selects the software era; absent: the year of the run")
-    layout: LayoutOrAuto = "auto"
+        default=None, description="year of the code base, which selects the software era (`clustercost catalog generations "
+                                  "ampere`); absent: the run's")
+    layout: LayoutOrAuto = Field(default="auto", description="`auto`, the fastest that fits in memory; or a mapping")
 
     @model_validator(mode="before")
     @classmethod
