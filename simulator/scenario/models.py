@@ -214,13 +214,16 @@ class Scenario(Record):
         UserError
             A path or a value is wrong, with the nearest path; one path has two values; or the sections no longer fit together.
         """
+        import numpy as np
+
         from simulator.errors import UserError
         from simulator.scenario.edits import edited
 
         named = {name.replace("__", "."): value for name, value in edits.items()}
         for path in named.keys() & (changes or {}).keys():
             raise UserError(f"with_: found two values for {path}; allowed: one")
-        return edited(self, {**(changes or {}), **named}, "with_")
+        return edited(self, {path: value.item() if isinstance(value, np.generic) else value
+                             for path, value in ({**(changes or {}), **named}).items()}, "with_")
 
     def _repr_html_(self) -> str:
         from simulator.scenario.shown import scenario_html
