@@ -168,6 +168,13 @@ def _shade(colour: str, chunk: int, chunks: int) -> Any:
 
 
 def _legend(figure: Any, shown: Lanes, width: float) -> None:
+    patches = legend_patches(shown, width)
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False, fontsize=9,
+                  handlelength=1.2, columnspacing=1.4)
+
+
+def legend_patches(shown: Lanes, width: float) -> list[Any]:
+    """Return what a legend of a chart of `width` seconds shows."""
     from matplotlib.patches import Patch
 
     s = shown.schedule
@@ -184,8 +191,7 @@ def _legend(figure: Any, shown: Lanes, width: float) -> None:
         patches.append(Patch(facecolor=_shade(COLOURS[BLOCKS[FORWARD]], s.chunks - 1, s.chunks), label="later chunks lighter"))
     if s.stages > 1:
         patches.append(Patch(facecolor="white", edgecolor="#BBBBBB", label="bubble"))
-    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False, fontsize=9,
-                  handlelength=1.2, columnspacing=1.4)
+    return patches
 
 
 def _time_bars(ax: Axes, estimate: StepEstimate, places: int) -> None:

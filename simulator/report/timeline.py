@@ -175,12 +175,17 @@ def _length(seconds: float) -> str:
 
 
 def _legend(figure: Any, shown: Sequence[Episode]) -> None:
+    patches = legend_patches(shown)
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False, fontsize=9,
+                  handlelength=1.2, columnspacing=1.4)
+
+
+def legend_patches(shown: Sequence[Episode]) -> list[Any]:
+    """Return what a legend of the states of some trials shows."""
     from matplotlib.patches import Patch
 
     found = {interval.state for episode in shown for interval in episode.intervals} | {RUNNING}
-    patches = [Patch(facecolor=COLOURS[state], label=label) for state, label in LABELS.items() if state in found]
-    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False, fontsize=9,
-                  handlelength=1.2, columnspacing=1.4)
+    return [Patch(facecolor=COLOURS[state], label=label) for state, label in LABELS.items() if state in found]
 
 
 Bars = tuple[list[str], list[list[float]], list[list[str]]]

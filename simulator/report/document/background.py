@@ -207,8 +207,8 @@ def validation_section(study: SavedStudy, checked: Checked) -> Section:
         size = np.abs(checked.errors)
         section.blocks.append(small(
             "validation", f"Predicted over published step times on {accelerator.generation} accelerators, worked out as this "
-            "report was made.", f"Scatter of {size.size} errors of step time on {accelerator.generation}: mean {size.mean():.1%}, "
-            f"worst {size.max():.1%}.", plots.validation, study, height=4.0))
+            "report was made.", f"Scatter of {size.size} errors of step time on {accelerator.generation}: "
+            f"mean {size.mean():.1%}, worst {size.max():.1%}.", plots.validation, study, height=4.0))
         section.blocks.append(Table("Step times: predicted against published", (
             "rows", "number", "mean error", "median", "bias", "worst"), rows))
     else:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from simulator.report.style import SMALL, in_style
+from simulator.report.style import SMALL, WIDE, in_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -137,15 +137,21 @@ class Document:
 def small(name: str, caption: str, alt: str, plot: Callable[..., Axes], study: Study | Sequence[Study], *args: Any,
           height: float = SMALL[1]) -> Picture:
     """Return the picture of one plot in axes of the usual size."""
-    def draw() -> Figure:
-        from matplotlib.figure import Figure
+    return Picture(name, caption, alt, lambda: _figure((SMALL[0], height), plot, study, *args))
 
-        figure = Figure(figsize=(SMALL[0], height))
-        plot(study, *args, ax=figure.add_axes((0.2, 0.15, 0.76, 0.76)))
-        _fit(figure)
-        return figure
 
-    return Picture(name, caption, alt, draw)
+def wide(name: str, caption: str, alt: str, plot: Callable[..., Axes], study: Study, *args: Any, height: float = WIDE[1]) -> Picture:
+    """Return the picture of one plot of thousands of shapes, as wide as the page."""
+    return Picture(name, caption, alt, lambda: _figure((WIDE[0], height), plot, study, *args), wide=True, form="png")
+
+
+def _figure(size: tuple[float, float], plot: Callable[..., Axes], *args: Any) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size)
+    plot(*args, ax=figure.add_axes((0.2, 0.15, 0.76, 0.76)))
+    _fit(figure)
+    return figure
 
 
 def _fit(figure: Figure) -> None:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from simulator.errors import UserError
 from simulator.performance import longest
 from simulator.performance.search import describe
 from simulator.report import plots
-from simulator.report.document.model import Paragraph, Picture, Section, Table, small
+from simulator.report.document.model import Paragraph, Section, Table, small, wide
 from simulator.report.episodes import LABELS, Episode, down_by_cause, episodes, interruptions
 from simulator.report.lanes import bytes_text, phases, seconds_text
 from simulator.report.loading import SavedStudy
 from simulator.report.style import amount, digits, percent
+from simulator.report.timeline import row_length
 
 _MOST_CAUSES = 10
 
 
 def run_section(study: SavedStudy) -> Section:
     """Return the timelines of the trials nearest to P50 and P95, and what interrupted them."""
-    from simulator.report.timeline import timeline_figure
-
     section, shown = Section("A median run and a late one"), episodes(study)
-    said = ". ".join(f"{' and '.join(e.names)} is trial {e.row['trial']:.0f}: {amount(e.row['time_s'], 'time_s', 4)}, "
-                     f"{e.row['interruptions']:,.0f} interruptions, "
-                     f"{percent(e.row['time_productive_s'] / e.row['time_s'])} productive" for e in shown)
-    section.blocks.append(Picture(
-        "timeline", "Calendars of the runs nearest to P50 and to P95 of the wall time; below, what took the rest of the time, "
-        "and what interrupted the job.", f"Timelines. {said}.", lambda: timeline_figure(study), wide=True, form="png"))
+    for episode in shown:
+        r, names = episode.row, " and ".join(episode.names)
+        rows = math.ceil(episode.time_s / row_length(episode.time_s)[0] - 1e-9)
+        section.blocks.append(wide(
+            f"timeline-{episode.names[0].lower()}", f"Calendar of the run nearest to {names} of the wall time; stops that are too short "
+            "to see are drawn longer.", f"Timeline of trial {r['trial']:.0f}, nearest to {names}: {amount(r['time_s'], 'time_s', 4)}, "
+            f"{r['interruptions']:,.0f} interruptions, {percent(r['time_productive_s'] / r['time_s'])} productive.",
+            plots.timeline, study, episode.names[0], height=1.2 + 0.22 * rows))
     section.blocks += [_state_table(shown), _cause_table(shown)]
     return section
 
@@ -59,8 +61,6 @@ def _cause_table(shown: list[Episode]) -> Table:
 
 def step_section(study: SavedStudy) -> Section:
     """Return the step: its schedule, its operators under the roofline, other sizes, its time and its memory."""
-    from simulator.report.step import step_picture
-
     section = Section("One training step")
     try:
         main = longest(study.estimates)
@@ -70,9 +70,9 @@ def step_section(study: SavedStudy) -> Section:
     head = (f"A step takes {seconds_text(main.step_time_s)} at MFU {main.mfu:.1%}, with layout {describe(main.layout)}; what is "
             "not known is at its central value.")
     section.blocks.append(Paragraph(head))
-    section.blocks.append(Picture(
-        "step", "Schedule of the main stretch's step, a row a pipeline stage; below, its time by phase and what an accelerator "
-        "sends.", f"Gantt chart. {head}", lambda: step_picture(study.scenario.central(), study.estimates), wide=True, form="png"))
+    stages = main.layout.pipeline
+    section.blocks.append(wide("step", "Schedule of the main stretch's step, a row a pipeline stage.", f"Gantt chart. {head}",
+                               plots.gantt, study, height=min(6.0, 1.6 + 0.2 * stages)))
     found = plots.steps.operators(study)
     said = "; ".join(f"{o.name} {o.flops_per_s / 1e12:,.0f} TFLOP/s" for o in found)
     section.blocks.append(small(
@@ -97,7 +97,7 @@ def power_section(study: SavedStudy) -> Section | None:
     """Return the power of the cluster during a step; None where the catalog does not know the accelerator's."""
     from simulator.performance.waveform import describe as shape_of
     from simulator.performance.waveform import step_waveform
-    from simulator.report.waveform import prefixed, waveform_figure
+    from simulator.report.waveform import prefixed
 
     try:
         central = study.scenario.central()
@@ -108,10 +108,11 @@ def power_section(study: SavedStudy) -> Section | None:
     section = Section("Power")
     said = (f"mean {prefixed(d.mean_w, 'W')}, peak {prefixed(d.peak_w, 'W')}, trough {prefixed(d.trough_w, 'W')}, "
             f"{d.band_share:.0%} of the variance between 0.1 and 20 Hz")
-    section.blocks.append(Picture(
-        "power", "Power of one accelerator and of the cluster during a step, replicas in step, and its spectrum; the grey band "
-        "is where grids and generators are sensitive.", f"Power waveform of the cluster: {said}.",
-        lambda: waveform_figure(waveform, study.scenario.name), wide=True, form="png"))
+    section.blocks.append(wide("power", "Power of the cluster during a step, replicas in step.",
+                               f"Power waveform of the cluster: {said}.", plots.power, study, height=3.6))
+    section.blocks.append(small("power-spectrum", "Its spectrum; the grey band is where grids and generators are sensitive.",
+                                f"Spectrum of the cluster's power: largest at {d.dominant_hz:.3g} Hz, "
+                                f"{prefixed(d.dominant_w, 'W')}; {d.band_share:.0%} of the variance between 0.1 and 20 Hz.", plots.power_spectrum, study))
     rows = [["mean", prefixed(d.mean_w, "W")], ["peak", prefixed(d.peak_w, "W")], ["trough", prefixed(d.trough_w, "W")],
             ["swing", f"{prefixed(d.swing_w, 'W')} ({d.swing_w / d.mean_w:.0%} of the mean)"],
             *([f"ramp over {r.window_s:g} s", f"{prefixed(r.rise_w_per_s, 'W/s')} up, {prefixed(r.fall_w_per_s, 'W/s')} down"]

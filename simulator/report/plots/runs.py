@@ -32,7 +32,7 @@ def timeline(study: Study, which: str = "P50", *, ax: Axes | None = None) -> Axe
         `which` is neither.
     """
     from simulator.report.episodes import episodes
-    from simulator.report.timeline import calendar_axes, row_length
+    from simulator.report.timeline import calendar_axes, legend_patches, row_length
 
     assert ax is not None
     shown = [episode for episode in episodes(study) if which.upper() in episode.names]
@@ -41,6 +41,9 @@ def timeline(study: Study, which: str = "P50", *, ax: Axes | None = None) -> Axe
     row = row_length(shown[0].time_s)
     calendar_axes(ax, shown[0], row, int(np.ceil(shown[0].time_s / row[0] - 1e-9)))
     ax.set_xlabel(f"{row[3]}s", loc="left", fontsize=9)
+    patches = legend_patches(shown)
+    ax.legend(handles=patches, loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=len(patches), handlelength=1.2,
+              columnspacing=1.4)
     return ax
 
 

@@ -160,7 +160,7 @@ def gantt(study: Study, *, ax: Axes | None = None) -> Axes:
     ax : Axes, optional
     """
     from simulator.performance.schedule import step_schedule
-    from simulator.report.gantt import draw_window
+    from simulator.report.gantt import draw_window, legend_patches
     from simulator.report.lanes import headline, lanes, left_out, windows
 
     assert ax is not None
@@ -177,6 +177,9 @@ def gantt(study: Study, *, ax: Axes | None = None) -> Axes:
     rest = left_out(shown, drawn)
     ax.set_xlabel("time (s)" + (f"; {rest}; the end is not shown" if rest else ""), loc="left")
     ax.set_title(headline(shown, main))
+    patches = legend_patches(shown, end - start)
+    ax.legend(handles=patches, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=len(patches), handlelength=1.2,
+              columnspacing=1.4, fontsize=8.5)
     return ax
 
 
