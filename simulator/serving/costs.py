@@ -37,6 +37,7 @@ SOFTWARE = Software(overhead_s=1.19e-3, request_s=5e-6, logit_bytes=1109.0, scal
                     unpack_demand=0.237)
 
 _NO_BEGINNINGS = np.zeros(0)
+_ALL_TOKENS = 1e18  # a window that nothing fills
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def costs(scenario: ServingScenario, found: list[Kind], beginnings: np.ndarray =
         **tables,
         context_s=np.array([x.time_s for x in one]),
         context_j=np.array([x.demand_s for x in one]) * rated_w,
-        window=np.array([k.architecture.window or np.inf for k in found]),
+        window=np.array([k.architecture.window or _ALL_TOKENS for k in found]),
         window_share=np.array([k.architecture.window_share for k in found]),
         key_s=np.array([x.time_s for x in key]),
         key_j=np.array([x.demand_s for x in key]) * rated_w,
