@@ -21,6 +21,7 @@ _DRAWN = ("cost_usd", "time_s", "energy_j")
 _MAPS = 9  # small multiples
 _PANELS = 6  # of a Latin hypercube
 _LINES = 8
+_BANDS = 4  # lines, above which bands would hide each other
 _CELLS = 400  # of a heat map, above which it has no numbers
 _LOG = 1.02  # ratios of neighbouring values within 2 % are spaced by ratio
 
@@ -77,15 +78,24 @@ def _one_axis(found: SweepResult, column: str) -> Figure:
     return figure
 
 
-def _line(ax: Axes, found: SweepResult, column: str, axis: Axis, points: list[int], colour: str, style: str,
-          label: str = "") -> None:
-    """Draw P50 and the band from P5 to P95 of points along an axis."""
+def _line(ax: Axes, found: SweepResult, column: str, axis: Axis, points: list[int], colour: str, style: str, label: str = "", *,
+          band: bool = True) -> None:
+    """Draw P50 of points along an axis and the band from P5 to P95; names, between which there is nothing, get a bar each."""
     unit = unit_for(found, column)
     low, middle, high = (found.statistic(column, which)[points] / unit.factor for which in ("p5", "p50", "p95"))
     x = _places(axis, [found.sweep.points[i][axis.path] for i in points])
+    if not _numeric(axis):
+        ax.errorbar(x, middle, yerr=[middle - low, high - middle] if band else None, fmt="o", color=colour, capsize=3, ms=5,
+                    label=label or None)
+        return
     order = np.argsort(x)
-    ax.fill_between(x[order], low[order], high[order], color=colour, alpha=0.16, lw=0)
+    if band:
+        ax.fill_between(x[order], low[order], high[order], color=colour, alpha=0.16, lw=0)
     ax.plot(x[order], middle[order], style, color=colour, marker="o", ms=4, label=label or None)
+
+
+def _numeric(axis: Axis) -> bool:
+    return axis.continuous or all(axis.number(value) is not None for value in axis.values)
 
 
 def _places(axis: Axis, values: list[object]) -> np.ndarray:
@@ -107,7 +117,7 @@ def _along(ax: Axes, axis: Axis, values: list[object]) -> None:
     long = max((len(named[float(place)]) for place in shown), default=0) > 60 // max(1, shown.size)
     ax.set_xticks(shown, [named[float(place)] for place in shown], rotation=25 if long else 0, ha="right" if long else "center")
     ax.set_xticks([], minor=True)
-    if axis.number(values[0]) is None and places.size > 1:
+    if not _numeric(axis) and places.size > 1:
         ax.set_xlim(places[0] - 0.5, places[-1] + 0.5)
     ax.set_xlabel(axis.path)
     ax.grid(True)
@@ -123,19 +133,21 @@ def _by_ratio(axis: Axis, places: np.ndarray) -> bool:
 
 
 def _two_axes(found: SweepResult, column: str) -> Figure:
-    """Draw a heat map of the mean with its numbers, and beside it a line a value of the second axis."""
+    """Draw a heat map of the mean with its numbers, and beside it lines along the axis of more numbers."""
     first, second = found.sweep.axes
     figure = _figure(13.0, max(4.2, 1.6 + 0.42 * len(first.values)))
     left, right = figure.subplots(1, 2)
     mean = found.statistic(column, "mean").reshape(len(first.values), len(second.values))
     _heat_map(figure, left, found, column, mean, (first, second), bar=True)
-    for j, value in enumerate(second.values[:: -(-len(second.values) // _LINES)]):
-        points = [i for i, point in enumerate(found.sweep.points) if point[second.path] == value]
-        _line(right, found, column, first, points, SERIES[j % len(SERIES)], LINES[j // len(SERIES) % len(LINES)],
-              f"{second.path} {short(value)}")
-    _along(right, first, list(first.values))
+    along, across = sorted((first, second), key=lambda axis: (not _numeric(axis), -len(axis.values)))
+    shown = across.values[:: -(-len(across.values) // _LINES)]
+    for j, value in enumerate(shown):
+        points = [i for i, point in enumerate(found.sweep.points) if point[across.path] == value]
+        _line(right, found, column, along, points, SERIES[j % len(SERIES)], LINES[j // len(SERIES) % len(LINES)],
+              f"{across.path} {short(value)}", band=len(shown) <= _BANDS)
+    _along(right, along, list(along.values))
     right.set_ylabel(label_of(column, unit_for(found, column)))
-    right.set_title(f"{name_of(column)}, P50 and P5 to P95")
+    right.set_title(f"{name_of(column)}, P50{' and P5 to P95' if len(shown) <= _BANDS else ''}")
     right.legend(loc="best")
     return figure
 
