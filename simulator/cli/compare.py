@@ -24,7 +24,7 @@ def compare(
 ) -> None:
     """Compare scenarios: the same trials with the same luck, differences with intervals, and the inputs that differ.
 
-    Example: clustercost compare scenarios/llama3-405b.yaml cheaper.yaml --trials 200 --plot compare.png
+    Example: clustercost compare scenarios/gpt3-175b.yaml scenarios/opt-175b.yaml --trials 200 --plot compare.png
     """
     from simulator.planning.compare import compare as compared
     from simulator.progress import progress_bar

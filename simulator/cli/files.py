@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from simulator.cli.app import Json, app
+from simulator.cli.complete import kinds, names
 from simulator.errors import UserError
 
 
@@ -45,8 +46,9 @@ def init(
 
 @app.command()
 def catalog(
-    kind: Annotated[str | None, typer.Argument(help="models, accelerators, fabrics, sites, failures, generations.")] = None,
-    name: Annotated[str | None, typer.Argument(help="One record, with its sources.")] = None,
+    kind: Annotated[str | None, typer.Argument(
+        help="One of the kinds, such as models, accelerators or sites; without it all are listed.", autocompletion=kinds)] = None,
+    name: Annotated[str | None, typer.Argument(help="One record, with its sources.", autocompletion=names)] = None,
     as_json: Json = False,
 ) -> None:
     """List the catalog: its kinds, the names of one kind, or one record with its sources.

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from simulator.cli.app import Json, app
+from simulator.cli.complete import sites
 
 
 @app.command()
@@ -48,7 +49,8 @@ def energy(
     file: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
     trials: Annotated[int | None, typer.Option(min=1, help="Trials; default: the scenario's, 50 at most.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the scenario's.")] = None,
-    site: Annotated[list[str] | None, typer.Option(help="Compare with a site of the catalog; may be repeated.")] = None,
+    site: Annotated[list[str] | None, typer.Option(
+        help="Compare with a site of the catalog; may be repeated.", autocompletion=sites)] = None,
     start: Annotated[list[str] | None, typer.Option(help="Compare with another start date; may be repeated.")] = None,
     waveform: Annotated[Path | None, typer.Option(help="Picture of a step's power: .png, .svg or .pdf.")] = None,
     daily: Annotated[Path | None, typer.Option(help="Picture of the mean day and of the bill by month.")] = None,
