@@ -13,6 +13,9 @@ from simulator.validation.energy_tables import energy_markdown
 from simulator.validation.power import capped_table, readings, readings_table, zeus_table
 from simulator.validation.rows import Case
 from simulator.validation.runs import Outcome, compare_runs
+from simulator.validation.serving import predict_serving
+from simulator.validation.serving_fit import calibration_of
+from simulator.validation.serving_tables import serving_markdown
 from simulator.validation.software import ASSUMPTIONS
 from simulator.validation.throughput import CALCULON, pair_table, read_cases, row_table, statistics, summary_table
 
@@ -77,4 +80,5 @@ def validation_document(scenarios: Path, trials: int) -> str:
         calibration=calibration_table(fit_all(shipped)), sensitivity=sensitivity_table(shipped), assumptions=ASSUMPTIONS,
         runs=run_table(compare_runs(scenarios, trials)), energy=energy_markdown(predict_energy(None, scenarios)),
         nodes=readings_table(readings(scenarios)), zeus=zeus_table(),
+        serving=serving_markdown(predict_serving(None), calibration_of(None)),
         capped={name: capped_table(scenarios / f"{name}.yaml", limits_w) for name, limits_w in CAPPED.items()})

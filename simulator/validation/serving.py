@@ -53,7 +53,7 @@ def row_kind(row: ServingRow) -> Kind:
         raise UserError(row.reason or "no model, or no accelerator")
     pool = Pool(replicas=1, tensor=row.accelerators, expert=row.expert)
     serving = Serving(accelerator=row.accelerator, fabric=replica_fabric(), pool=pool, weights=row.precision, cache=row.cache)
-    return kind_of(row.model, serving, pool, None, row.row)
+    return kind_of(row.model, serving, pool, None, "accelerators")
 
 
 @lru_cache(maxsize=1)

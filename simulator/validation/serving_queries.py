@@ -7,7 +7,7 @@ stand-ins of a size that is stated; neither says what those models are.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 from simulator import catalog
@@ -15,11 +15,12 @@ from simulator.catalog.records import AcceleratorRecord, ModelRecord
 from simulator.performance.hardware import node_power, peak_flops_per_s
 from simulator.scenario.serving import Narrow, Pool, Serving
 from simulator.serving.costs import Kind, kind_of
-from simulator.validation.serving import Iteration, replica_fabric, steady
-from simulator.validation.serving_rows import ASSUMED, CONTEXT_SHARE
+from simulator.validation.serving import Iteration, replica_fabric, row_batch, row_kind, steady
+from simulator.validation.serving_rows import ASSUMED, CONTEXT_SHARE, read_serving_rows
 from simulator.workload import parameters
 
 _J_PER_WH = 3600.0
+_LONG = (200.0, 9000.0)  # tokens of prompt (FROM MEMORY) and answer of a thinking model on GPQA (serving.md)
 # Google's median text prompt of August 2025: Wh in all, Wh of active accelerators alone, and what the shares of its parts are.
 GEMINI_WH, GEMINI_ACTIVE_WH, GEMINI_PUE = 0.24, 0.10, 1.09
 GEMINI_SHARES = {"accelerators": 0.58, "host": 0.25, "idle": 0.10, "overhead": 0.08}
@@ -119,6 +120,22 @@ def our_query(model: ModelRecord, accelerator: AcceleratorRecord, tensor: int, t
     if at(most).utilisation <= utilisation:
         return at(most)
     return at(brentq(lambda requests: at(requests).utilisation - utilisation, 1.0, most, xtol=0.01))
+
+
+def reasoning_ratios() -> list[tuple[str, float, float, float]]:
+    """Return J/token of long answers over that of chat: replica, ratio, batch of chat (best measured), of the long (what fits).
+
+    Measured: 1.7 to 3.4 for the same size, precision and accelerators, thinking on GPQA with 9 k tokens against chat.
+    """
+    found = []
+    for row in read_serving_rows():
+        if row.row.startswith("qwen3-235b-a22b") and row.row.endswith("best") and row.batch is not None:
+            long = replace(row, batch=None, prompt=_LONG[0], output=_LONG[1], context=_LONG[0] + CONTEXT_SHARE * _LONG[1])
+            kind = row_kind(row)
+            chat_j, long_j = (steady(kind, row_batch(r, kind)[0], r.prompt, r.output, r.context).j_per_token(r.accelerators)
+                              for r in (row, long))
+            found.append((row.row.removesuffix(" best"), long_j / chat_j, row.batch, row_batch(long, kind)[0]))
+    return found
 
 
 def gemini_total_wh(accelerator_wh: float) -> float:

@@ -27,8 +27,9 @@ from simulator.validation.serving_queries import (
     gemini_total_wh,
     node_w_per_accelerator,
     our_query,
+    reasoning_ratios,
 )
-from simulator.validation.serving_rows import read_serving_rows
+from simulator.validation.serving_rows import COLUMNS, read_serving_rows
 
 _HEAD = ("row", "batch", "ms between tokens", "predicted", "error", "tokens/s/accelerator", "predicted", "error", "J/token",
          "predicted", "error", "W", "predicted")
@@ -163,5 +164,9 @@ def serving_markdown(results: list[ServingResult], calibration: Calibration) -> 
         "batches": markdown(("row", "measured", "predicted", "half the batch", "twice, where it fits"), [
             (name, *(f"{v:,.0f}" for v in values)) for name, *values in other_batches(read_serving_rows())]),
         "epoch": markdown(*epoch_rows()), "gemini_sum": gemini_sum(), "gemini": markdown(*gemini_rows()),
+        "reasoning": markdown(("replica", "J/token, thinking over chat", "batch of chat", "of thinking"), [
+            (name, f"{ratio:.2f}", f"{chat:.0f}", f"{long:.0f}") for name, ratio, chat, long in reasoning_ratios()]),
+        "columns": markdown(("column", "meaning", "also read as"), [
+            (f"`{name}`", meaning, ", ".join(f"`{other}`" for other in others)) for name, (meaning, others) in COLUMNS.items()]),
         "range": f"{EPOCH_RANGE_WH[0]} (mini) to {EPOCH_RANGE_WH[1]} Wh (pessimistic)",
     }
