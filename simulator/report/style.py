@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -36,6 +38,7 @@ class Unit(NamedTuple):
 
 
 _HOUR_S, _DAY_S = 3600.0, 86400.0
+_ROUNDING = 1e-9  # of a value: what tells two numbers apart that should be one
 # By the ending of a column, largest first; the first of which a value has at least two is taken.
 _UNITS: dict[str, tuple[Unit, ...]] = {
     "accelerator_s": (Unit("million accelerator-hours", 3.6e9), Unit("accelerator-hours", _HOUR_S)),
@@ -82,13 +85,13 @@ def digits(value: float, figures: int = 3) -> str:
     if value == 0.0:
         return "0"
     decimals = max(0, figures - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(decimals, 12)}f}"
+    return f"{value:,.{decimals}f}" if decimals <= 6 else f"{value:.{figures - 1}e}"
 
 
 def numbers(*values: float) -> list[str]:
     """Return numbers with as many decimals as tell them apart, three figures at least."""
     known = [v for v in values if math.isfinite(v)]
-    if not known or max(known) == min(known):
+    if not known or max(known) - min(known) <= _ROUNDING * max(map(abs, known)):
         return [digits(v) for v in values]
     spread, size = max(known) - min(known), max(abs(v) for v in known)
     decimals = max(1 - math.floor(math.log10(spread)), 2 - math.floor(math.log10(size)), 0)
@@ -99,6 +102,12 @@ def numbers(*values: float) -> list[str]:
 def plain(text: str, longest: int = 60) -> str:
     """Return text that others wrote, cut where too long, so that nothing in it is taken for mathematics."""
     return (text if len(text) <= longest else f"{text[:longest - 1]}…").replace("$", r"\$")
+
+
+def varies(values: np.ndarray) -> bool:
+    """Return whether values differ by more than rounding."""
+    low, high = float(values.min()), float(values.max())
+    return high - low > _ROUNDING * max(abs(low), abs(high))
 
 
 def amount(value: float, column: str, figures: int = 3) -> str:

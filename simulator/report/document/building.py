@@ -36,7 +36,7 @@ def build(studies: Sequence[SavedStudy], command: str) -> Document:
     measured = checked(first)
     sections = [summary_section(first, measured)]
     if len(studies) > 1:
-        sections.append(comparison_section(list(studies), names_of(studies)))
+        sections.append(comparison_section(studies, names_of(studies)))
     sections += [outcome_section(first), breakdown_section(first), driver_section(first), run_section(first), step_section(first)]
     power = power_section(first)
     if power is not None:

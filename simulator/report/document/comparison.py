@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from collections.abc import Sequence
+from typing import Any
 
-from simulator.montecarlo.statistics import Z95
+from simulator.planning.compare import Comparison, Rows, joined_comparison
 from simulator.report import plots
 from simulator.report.document.model import Section, Table, small
 from simulator.report.document.outcome import SHOWN
 from simulator.report.document.summary import chance_text, ranged, result_of
 from simulator.report.loading import SavedStudy
-from simulator.report.style import name_of, unit_of
+from simulator.report.style import digits, name_of, unit_of
+
+_LONGEST = 120
 
 
-def comparison_section(studies: list[SavedStudy], names: list[str]) -> Section:
-    """Return several studies side by side: results, differences to the first (pair by pair where they share luck)."""
+def comparison_section(studies: Sequence[SavedStudy], names: Sequence[str]) -> Section:
+    """Return results, differences to the first study (trial by trial where they share their luck), and inputs that differ."""
     section = Section("Side by side")
-    first = studies[0]
     for column in ("time_s", "cost_usd"):
         if all(result_of(study, column) for study in studies):
             said = "; ".join(f"{name}: {ranged(study, column)}" for name, study in zip(names, studies, strict=True))
@@ -26,39 +29,36 @@ def comparison_section(studies: list[SavedStudy], names: list[str]) -> Section:
     rows = [[name_of(column), *(ranged(study, column) for study in studies)] for column in SHOWN
             if any(result_of(study, column) for study in studies)]
     goals = sorted({name for study in studies for name in study.summary()["goals"]})
-    rows += [[f"chance of the {goal}", *(chance_text(study.summary()["goals"][goal]) if goal in study.summary()["goals"] else "-"
-                                         for study in studies)] for goal in goals]
+    rows += [[f"chance of the {goal}", *(_chance(study, goal) for study in studies)] for goal in goals]
     section.blocks.append(Table("Results: P50 (P5 to P95)", ("", *names), rows, frozenset(range(len(names) + 1))))
-    for name, study in zip(names[1:], studies[1:], strict=True):
-        section.blocks.append(_difference_table(first, study, names[0], name))
+    found = joined_comparison([Rows(name, study.scenario, study.columns) for name, study in zip(names, studies, strict=True)])
+    section.blocks += [_difference_table(found, which) for which in range(1, len(studies))]
+    differ = [[one.path, *(_text(value) for value in one.values)] for one in found.inputs]
+    if differ:
+        section.blocks.append(Table("Inputs that differ", ("input", *names), differ, frozenset(range(len(names) + 1))))
     return section
 
 
-def paired(first: SavedStudy, other: SavedStudy) -> bool:
-    """Return whether trials of two studies share their luck: the same seed, and the same numbers of trials."""
-    return first.scenario.monte_carlo.seed == other.scenario.monte_carlo.seed and np.array_equal(first.column("trial"),
-                                                                                               other.column("trial"))
+def _chance(study: SavedStudy, goal: str) -> str:
+    found = study.summary()["goals"].get(goal)
+    return chance_text(found) if found else "not set"
 
 
-def difference(first: SavedStudy, other: SavedStudy, column: str) -> tuple[float, float]:
-    """Return the mean difference, other less first, and half its 95 % interval; pair by pair where they share their luck."""
-    a, b = (np.asarray(study.column(column), dtype=float) for study in (first, other))
-    if paired(first, other):
-        error = float((b - a).std(ddof=1)) / np.sqrt(a.size) if a.size > 1 else np.inf
-    else:
-        error = float(np.sqrt(a.var(ddof=1) / a.size + b.var(ddof=1) / b.size)) if min(a.size, b.size) > 1 else np.inf
-    return float(b.mean() - a.mean()), Z95 * error
+def _text(value: Any) -> str:
+    text = "not given" if value is None else str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST - 1]}…"
 
 
-def _difference_table(first: SavedStudy, other: SavedStudy, name: str, other_name: str) -> Table:
+def _difference_table(found: Comparison, which: int) -> Table:
     rows = []
-    for column in SHOWN:
-        if result_of(first, column) and result_of(other, column):
-            mean, half = difference(first, other, column)
-            base = result_of(first, column)["mean"]
-            unit = unit_of(column, mean)
-            rows.append([name_of(column), f"{mean / unit.factor:+,.4g} {unit.name}".strip(), f"± {half / unit.factor:,.2g}",
-                         f"{100 * mean / base:+.2f} %" if base else "-"])
-    how = "run by run with the same luck" if paired(first, other) else "of two studies with luck of their own"
-    return Table(f"{other_name} less {name}: mean difference, {how}", ("", "difference", "95 % interval", "relative"), rows)
-
+    for column in (name for name in SHOWN if name in found.names):
+        change = found.difference(column, which)
+        if math.isfinite(change.mean):
+            base = float(found.rows[0].columns[column].mean())
+            unit = unit_of(column, change.mean)
+            sign = "+" if change.mean > 0.0 else ""
+            rows.append([name_of(column), f"{sign}{digits(change.mean / unit.factor)} {unit.name}".strip(),
+                         f"± {digits(change.half / unit.factor, 2)}", f"{100 * change.mean / base:+.2f} %" if base else "-"])
+    how = "trial by trial with the same luck" if found.paired[which] else "of two studies with luck of their own"
+    title = f"{found.labels[which]} less {found.labels[0]}: mean difference, {how}"
+    return Table(title, ("", "difference", "95 % interval", "relative"), rows)

@@ -10,7 +10,7 @@ from simulator.report.document.summary import chance_text, known_parts, ranged, 
 from simulator.report.loading import SavedStudy
 from simulator.report.plots.drivers import drivers, values_text
 from simulator.report.plots.outcomes import goal_of
-from simulator.report.style import amount, digits, name_of, numbers, percent, unit_of
+from simulator.report.style import amount, digits, name_of, numbers, percent, unit_of, varies
 
 SHOWN = ("time_s", "cost_usd", "energy_j", "carbon_kg", "water_l", "accelerator_s", "ettr", "interruptions", "power_mean_w")
 _GOALS = {"time_s": "deadline", "cost_usd": "budget"}
@@ -30,7 +30,7 @@ def outcome_section(study: SavedStudy) -> Section:
     for column in ("time_s", "cost_usd"):
         if result_of(study, column):
             section.blocks.append(_chance_picture(study, column))
-    if all(goal_of(study, column) is not None and result_of(study, column) for column in _GOALS):
+    if all(goal_of(study, column) is not None and result_of(study, column) and varies(study.column(column)) for column in _GOALS):
         both = float(np.all([study.column(column) <= goal_of(study, column) for column in _GOALS], axis=0).mean())
         section.blocks.append(small(
             "both-goals", "Chance to keep a time limit and a cost limit at once; dashed: deadline and budget.",
@@ -142,7 +142,7 @@ def driver_section(study: SavedStudy) -> Section:
     section = Section("What drives the spread")
     rows = []
     for column in ("time_s", "cost_usd"):
-        if not result_of(study, column):
+        if not result_of(study, column) or not varies(study.column(column)):
             continue
         section.blocks.append(_tornado(study, column))
         for driver in drivers(study, column):

@@ -26,8 +26,8 @@ def run_section(study: SavedStudy) -> Section:
         r, names = episode.row, " and ".join(episode.names)
         rows = math.ceil(episode.time_s / row_length(episode.time_s)[0] - 1e-9)
         section.blocks.append(wide(
-            f"timeline-{episode.names[0].lower()}", f"Calendar of the run nearest to {names} of the wall time; stops that are too short "
-            "to see are drawn longer.", f"Timeline of trial {r['trial']:.0f}, nearest to {names}: {amount(r['time_s'], 'time_s', 4)}, "
+            f"timeline-{episode.names[0].lower()}", f"Calendar of the run nearest to {names} of the wall time; stops too short to see "
+            "are drawn longer.", f"Timeline of trial {r['trial']:.0f}, nearest to {names}: {amount(r['time_s'], 'time_s', 4)}, "
             f"{r['interruptions']:,.0f} interruptions, {percent(r['time_productive_s'] / r['time_s'])} productive.",
             plots.timeline, study, episode.names[0], height=1.2 + 0.22 * rows))
     section.blocks += [_state_table(shown), _cause_table(shown)]
@@ -112,7 +112,8 @@ def power_section(study: SavedStudy) -> Section | None:
                                f"Power waveform of the cluster: {said}.", plots.power, study, height=3.6))
     section.blocks.append(small("power-spectrum", "Its spectrum; the grey band is where grids and generators are sensitive.",
                                 f"Spectrum of the cluster's power: largest at {d.dominant_hz:.3g} Hz, "
-                                f"{prefixed(d.dominant_w, 'W')}; {d.band_share:.0%} of the variance between 0.1 and 20 Hz.", plots.power_spectrum, study))
+                                f"{prefixed(d.dominant_w, 'W')}; {d.band_share:.0%} of the variance between 0.1 and 20 Hz.",
+                                plots.power_spectrum, study))
     rows = [["mean", prefixed(d.mean_w, "W")], ["peak", prefixed(d.peak_w, "W")], ["trough", prefixed(d.trough_w, "W")],
             ["swing", f"{prefixed(d.swing_w, 'W')} ({d.swing_w / d.mean_w:.0%} of the mean)"],
             *([f"ramp over {r.window_s:g} s", f"{prefixed(r.rise_w_per_s, 'W/s')} up, {prefixed(r.fall_w_per_s, 'W/s')} down"]

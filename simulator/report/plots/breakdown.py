@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from simulator.report.plots.outcomes import known
-from simulator.report.style import BLUE, GREEN, GREY, INK, ORANGE, amount, digits, label_of, name_of, percent, styled, unit_of
+from simulator.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    amount,
+    digits,
+    label_of,
+    name_of,
+    percent,
+    styled,
+    unit_of,
+    varies,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +34,7 @@ _LABELS = {"productive": "productive work", "straggler": "waiting for the slowes
            "curtailed": "paused by rule or cap", "detect": "detecting failures", "restart": "restarting",
            "wait_for_spares": "waiting for spares",
            "cooling_distribution": "cooling and distribution", "idle": "idle and waiting accelerators"}
+_NONE = 1e-9  # of the total, what is rounding
 _SEEN = 0.001  # of the total, a category that is drawn on its own
 _FIRST = {"time_s": "time_productive_s", "cost_usd": "cost_productive_usd"}
 
@@ -43,13 +58,13 @@ def parts(study: Study, total: str) -> list[Part]:
     start, ending = total.rsplit("_", 1)
     values = known(study, total)
     apart = values - values.mean()
-    variance = float(apart @ apart)
+    variance = float(apart @ apart) if varies(values) else 0.0
     found = []
     for column in study.columns:
         if column == total or not (column.startswith(f"{start}_") and column.endswith(f"_{ending}")):
             continue
         part = np.asarray(study.column(column), dtype=float)
-        if not np.isnan(part).any() and part.any():
+        if not np.isnan(part).any() and np.abs(part).max() > _NONE * abs(values.mean()):
             key = column.removeprefix(f"{start}_").removesuffix(f"_{ending}")
             spread = float((part - part.mean()) @ apart) / variance if variance > 0.0 else float("nan")
             found.append(Part(column, _LABELS.get(key, key.replace("_", " ")), float(part.mean()),

@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from simulator.report.plots.outcomes import known
-from simulator.report.style import BLUE, GREY, INK, RED, amount, digits, label_of, name_of, numbers, plain, styled, unit_of
+from simulator.report.style import (
+    BLUE,
+    GREY,
+    INK,
+    RED,
+    amount,
+    digits,
+    label_of,
+    name_of,
+    numbers,
+    plain,
+    styled,
+    unit_of,
+    varies,
+)
 from simulator.units import KINDS, parse_quantity
 
 if TYPE_CHECKING:
@@ -65,13 +79,13 @@ def drivers(study: Study, column: str) -> list[Driver]:
 
     result = known(study, column)
     n = result.size
-    if n < _LEAST or result.min() == result.max():
+    if n < _LEAST or not varies(result):
         return []
     ranks = pd.Series(result).rank().to_numpy()
     count = max(1, round(_SHARE * n))
     found = []
     for name, values in study.columns.items():
-        if not (name.startswith(INPUT) or name in _LUCK) or np.isnan(values).any() or values.min() == values.max():
+        if not (name.startswith(INPUT) or name in _LUCK) or np.isnan(values).any() or not varies(values):
             continue
         correlation = float(np.corrcoef(pd.Series(values).rank().to_numpy(), ranks)[0, 1])
         if abs(correlation) * math.sqrt(n - 1) < 2.58:
@@ -135,7 +149,9 @@ def tornado(study: Study, column: str = "cost_usd", *, ax: Axes | None = None) -
             ax.annotate(text, (value / unit.factor, i), xytext=(4 if right else -4, 0), textcoords="offset points", va="center",
                         ha="left" if right else "right", fontsize=8.5)
     if not found:
-        ax.text(0.02, 0.9, "nothing that was drawn goes with this result", va="top", transform=ax.transAxes, color=GREY)
+        few = known(study, column).size < _LEAST
+        ax.text(0.04, 0.93, f"fewer than {_LEAST} trials do not tell" if few else "nothing that was drawn goes with this result",
+                va="top", transform=ax.transAxes, color=GREY)
     room = 0.45 * (max(ends) - min(ends)) or 0.02 * abs(ends[0]) or 1.0
     ax.set_xlim(min(ends) - room, max(ends) + room)
     ax.axvline(mean / unit.factor, color=INK, linewidth=0.9)

@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator.errors import UserError
 from simulator.montecarlo.statistics import Z95
-from simulator.report.style import BLUE, INK, LINES, PALE, RED, SERIES, SMALL, amount, label_of, plain, styled, unit_of
+from simulator.report.style import BLUE, INK, LINES, PALE, RED, SERIES, SMALL, amount, label_of, plain, styled, unit_of, varies
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,15 +62,17 @@ def distribution(study: Study, column: str = "time_s", *, ax: Axes | None = None
     unit = unit_of(column, float(np.median(values)))
     goal = goal_of(study, column)
     low, high = np.quantile(values, (0.001, 0.999)) if values.size > 2000 else (values.min(), values.max())
-    if high <= low:
-        ax.axvline(low / unit.factor, color=BLUE, linewidth=3.0)
-    else:
-        bins = np.linspace(low, high, min(_BINS, max(8, round(values.size**0.5))) + 1)
-        counts, edges = np.histogram(values, bins)
-        ax.stairs(100.0 * counts / values.size, edges / unit.factor, fill=True, color=PALE)
-        ax.stairs(100.0 * counts / values.size, edges / unit.factor, color=BLUE, linewidth=1.2)
+    same = not varies(values)
+    if same:
+        low, high = values[0] - 0.01 * abs(values[0]) - 1e-9, values[0] + 0.01 * abs(values[0]) + 1e-9
+    bins = np.linspace(low, high, min(_BINS, max(8, round(values.size**0.5))) + 1)
+    counts, edges = np.histogram(values, bins)
+    ax.stairs(100.0 * counts / values.size, edges / unit.factor, fill=True, color=PALE)
+    ax.stairs(100.0 * counts / values.size, edges / unit.factor, color=BLUE, linewidth=1.2)
     top = 1.1 * ax.get_ylim()[1]
     for q, style, side in zip(QUANTILES, (":", "-", ":"), (-1, 1, -1), strict=True):
+        if same and q != 0.5:
+            continue
         at = float(np.quantile(values, q)) / unit.factor
         ax.axvline(at, color=INK, linewidth=1.2, linestyle=style)
         ax.annotate(f"P{100 * q:.0f}", (at, top), xytext=(3 * side, -1), textcoords="offset points", va="top", fontsize=9,
@@ -96,7 +98,7 @@ def chance(study: Study, column: str = "time_s", *, ax: Axes | None = None) -> A
     values = np.sort(known(study, column))
     unit, n = unit_of(column, float(np.median(values))), values.size
     goal = goal_of(study, column)
-    room = 0.08 * (values[-1] - values[0]) or 0.01 * abs(values[0]) or 1.0
+    room = 0.08 * (values[-1] - values[0]) if varies(values) else 0.01 * abs(values[0]) or 1.0
     at = np.linspace(values[0] - room, values[-1] + room, _POINTS)
     if goal is not None and values[0] - 12 * room <= goal <= values[-1] + 12 * room:
         at = np.linspace(min(at[0], goal - room), max(at[-1], goal + room), _POINTS)
@@ -155,7 +157,7 @@ def goals_map(study: Study, across: str = "time_s", up: str = "cost_usd", *, ax:
 
 def _span(values: np.ndarray) -> tuple[float, float]:
     low, high = float(values.min()), float(np.quantile(values, 0.995))
-    return (low, high) if high > low else (low - 0.01 * abs(low) - 1e-9, high + 0.01 * abs(high) + 1e-9)
+    return (low, high) if varies(np.array([low, high])) else (low - 0.01 * abs(low) - 1e-9, high + 0.01 * abs(high) + 1e-9)
 
 
 @styled()
