@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from pydantic import ValidationInfo, field_serializer, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from simulator.catalog.records import Sourced
 from simulator.errors import unknown_name
@@ -56,18 +56,18 @@ _MOST_GROWTH = 100.0  # a year
 
 
 class GrowthLaw(Sourced):
-    """A quantity over the years: reference x growth^(years since `year`).
+    """A quantity over the years: reference x growth^(years since `year`)."""
 
-    `quantity` is a key of `QUANTITIES`, `published` the year of the source: what a forecast from a year may know. `growth` is a
-    factor a year. Without a `reference` the level is that of published runs, or of the catalog's accelerators.
-    """
-
-    name: str = "inline law"
-    quantity: str
-    published: int
-    growth: Any = 1.0
-    reference: Any = None
-    year: float | None = None
+    name: str = Field(default="inline law", description="in reports")
+    quantity: str = Field(description="what grows: docs/guide.md, section laws of growth")
+    published: int = Field(description="year of the source; a forecast from a year knows what was published by then")
+    growth: Any = Field(
+        default=1.0, description="factor a year, or a distribution of it; of `price_performance` above 1, which is the "
+                                 "depreciation too")
+    reference: Any = Field(
+        default=None, description="value in `year`, of the unit of `quantity`, or a distribution of it; absent: that of "
+                                  "published runs or of the catalog's accelerators, where the quantity has one")
+    year: float | None = Field(default=None, description="of the reference, such as 2024.5; needed where it grows")
 
     @field_validator("quantity")
     @classmethod

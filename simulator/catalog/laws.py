@@ -19,11 +19,11 @@ class ScalingLaw(Sourced):
     Keys as the paper writes them. A law of one's own may give distributions, each drawn apart from the others.
     """
 
-    name: str = "own law"
+    name: str = Field(default="own law", description="in reports")
     E: Ratio = Field(description="loss that no model goes below")
     A: _Above = Field(description="of the parameters N")
     B: _Above = Field(description="of the tokens D")
-    alpha: _Exponent
-    beta: _Exponent
+    alpha: _Exponent = Field(description="exponent of the parameters N")
+    beta: _Exponent = Field(description="exponent of the tokens D")
     largest_parameters: _Above | None = Field(default=None, description="of the runs that it was fitted to")
     largest_tokens: _Above | None = Field(default=None, description="of the runs that it was fitted to")

@@ -52,10 +52,11 @@ class OwnedTerms(Record):
     staff_usd_per_s: UsdPerSecond = Field(default=0.0, description="people who keep the cluster running: `3 M USD/year`")
     space_usd_per_w_s: UsdPerWattSecond = Field(default=0.0, description="of rated IT power: `150 USD/kW/month`")
     maintenance_per_s: PerSecond = Field(default=0.0, description="share of the purchase price: `5 %/year`")
-    electricity_usd_per_j: UsdPerJoule | None = Field(default=None, description="absent: by year, else the site's")
+    electricity_usd_per_j: UsdPerJoule | None = Field(
+        default=None, description="of what the cluster takes; absent: by year, else the site's")
     electricity_by_year: dict[Count, UsdPerJoule] = Field(
-        default_factory=dict, description="where `electricity` is absent: of the year nearest to the scenario's, `{2024: 0.0771 "
-                                          "USD/kWh}`")
+        default_factory=dict, description="price of the year nearest to the scenario's, `{2024: 0.0771 USD/kWh}`; where "
+                                          "`electricity` is not given")
 
 
 class PricingRecord(Sourced):

@@ -113,7 +113,7 @@ class AcceleratorRecord(Sourced):
     vendor: str | None = Field(default=None, description="in reports")
     year: Count | None = Field(default=None, description="of introduction")
     generation: str = Field(description="entry of the generations catalog: its measured efficiencies")
-    peak_flops: dict[Precision, FlopsPerSecond] = Field(description="dense peak by precision, per second")
+    peak_flops: dict[Precision, FlopsPerSecond] = Field(description="dense peak by precision: `{bf16: 989.5 TFLOP/s}`")
     memory_bytes: Bytes = Field(description="of one accelerator")
     memory_bandwidth_bytes_per_s: BytesPerSecond = Field(description="of one accelerator")
     scale_up_domain: Count = Field(description="accelerators joined by the scale-up network (NVLink, ICI)")
@@ -242,7 +242,7 @@ class FailureComponent(Record):
     burst_spread_s: Seconds = Field(default=0.0, description="mean delay of those")
     burst_domain: Count = Field(
         default=8, description="neighbouring nodes among which they fall: a rack, a power feed. Source: assumed")
-    kind: FailureKind = Field(description="what happens: [kinds of failure](guide.md#kinds-of-failure)")
+    kind: FailureKind = Field(description="what happens: docs/guide.md, section kinds of failure")
     detection_s: RandomSeconds | None = Field(
         default=None, description="until this failure is known: a hang has its timeout; absent: the recovery's")
     repair_s: RandomSeconds | None = Field(default=None, description="of a node that this component took; absent: the recovery's")

@@ -14,11 +14,18 @@ from simulator.errors import UserError
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of scenario files, for editors.
+def schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="The reference of all keys, as Markdown.")] = False,
+) -> None:
+    """Print the JSON Schema of scenario files, for editors; or the reference of their keys.
 
     Example: clustercost schema > scenario.schema.json
     """
+    if markdown:
+        from simulator.scenario.reference import markdown as reference
+
+        print(reference(), end="")
+        return
     from simulator.scenario import json_schema
 
     print(json.dumps(json_schema(), indent=2))

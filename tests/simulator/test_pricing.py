@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +13,8 @@ from simulator.accounting.dollars import CPI_U, dollar_factor, stated_in
 from simulator.accounting.rates import prices
 from simulator.catalog.pricing import YEAR_S
 from simulator.errors import UserError
-from simulator.fields import Record, file_key
 from simulator.montecarlo import run_study
-from simulator.scenario import Owned, Pricing, Rental, Scenario, load_scenario, scenario_from_mapping
-from simulator.scenario.pricing import Egress, RentedPart
+from simulator.scenario import Scenario, load_scenario, scenario_from_mapping
 from tests.simulator.runs import BASE, rows
 
 
@@ -236,10 +232,3 @@ def test_a_cluster_that_grows_pays_for_what_it_adds() -> None:
         by_hand = 64 * sum(small.between(0.0, edge_s).values()) + 96 * sum(large.between(edge_s, end_s).values())
         by_hand += 64 * small.unused_usd(end_s) + 32 * large.unused_usd(end_s - edge_s)
         assert held == pytest.approx(by_hand, rel=1e-3)  # nodes join at the end of a step, not at the hour
-
-
-@pytest.mark.parametrize("record", [Pricing, Rental, RentedPart, Owned, Egress])
-def test_every_key_of_money_is_described(record: type[Record]) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "scenario.md").read_text(encoding="utf-8")
-    keys = {file_key(name) for name in record.model_fields} - {"sources", "notes", "name", "rental", "owned", "electricity"}
-    assert [key for key in sorted(keys) if not re.search(rf"[`.{{ ]{key}[`:,}}]", text)] == []

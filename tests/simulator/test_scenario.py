@@ -13,22 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.catalog.records import (
-    AcceleratorRecord,
-    FabricRecord,
     FailureComponent,
     FailureProfile,
-    ModelRecord,
     Recovery,
 )
 from simulator.errors import UserError
-from simulator.fields import Distribution, Record, file_key
+from simulator.fields import Distribution, file_key
 from simulator.scenario import (
     OPERATORS,
     Checkpoint,
     Cluster,
     Layout,
     Scenario,
-    Training,
     Variation,
     json_schema,
     load_file,
@@ -36,10 +32,7 @@ from simulator.scenario import (
     scenario_from_mapping,
     starter,
 )
-from simulator.scenario.electricity import Carbon, Contract, Electricity, Offsets
-from simulator.scenario.facility import Battery, Curtailment, Facility, Generator, Overheads
 from simulator.scenario.operations import Copies, Elasticity, Growth, Maintenance, SlowNodes
-from simulator.scenario.policies import Policy
 from simulator.units import KINDS, format_quantity, parse_quantity
 
 ROOT = Path(__file__).parents[2]
@@ -402,23 +395,6 @@ def test_schema_names_the_keys_of_reliability() -> None:
     assert definitions["SlowNodes"]["properties"]["action"]["enum"] == ["none", "evict"]
     assert set(definitions["FailureComponent"]["required"]) == {"name", "rate", "kind"}
     assert "simulated" in definitions["Checkpoint"]["properties"]["interval"]["description"]
-
-
-@pytest.mark.parametrize("record", [Training, Layout, ModelRecord, AcceleratorRecord, FabricRecord, Cluster, Checkpoint,
-                                    FailureComponent, FailureProfile, Recovery, Scenario, Facility])
-def test_every_key_is_described(record: type[Record]) -> None:
-    text = (ROOT / "docs" / "scenario.md").read_text(encoding="utf-8")
-    keys = {file_key(name) for name in record.model_fields} - {"sources", "notes"}
-    assert [key for key in sorted(keys) if f"`{key}`" not in text and f"`{key}." not in text] == []
-
-
-@pytest.mark.parametrize(("section", "record"), [
-    ("slow_nodes", SlowNodes), ("elasticity", Elasticity), ("maintenance", Maintenance), ("variation", Variation),
-    ("overheads", Overheads), ("battery", Battery), ("generator", Generator), ("curtailment", Curtailment),
-    ("electricity", Electricity), ("contract", Contract), ("carbon", Carbon), ("offsets", Offsets), ("policies", Policy)])
-def test_every_key_of_a_section_is_described_with_its_section(section: str, record: type[Record]) -> None:
-    text = (ROOT / "docs" / "scenario.md").read_text(encoding="utf-8")
-    assert [name for name in record.model_fields if f"`{section}.{file_key(name)}`" not in text] == []
 
 
 @given(kind=st.sampled_from(sorted(KINDS)), number=st.floats(0, 1e30, allow_nan=False))

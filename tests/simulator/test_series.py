@@ -318,17 +318,17 @@ def test_a_capacity_factor_beyond_the_daylight_is_refused() -> None:
 EXAMPLE = re.compile(r"^ +(price|temperature|solar|wind): (\{.*\})", re.MULTILINE)
 
 
-def test_the_examples_of_the_reference_are_read() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "scenario.md").read_text(encoding="utf-8")
+def test_the_examples_of_the_guide_are_read() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
     section = text.split("## Calendar and series")[1].split("\n## ")[0]
     found = [(key, form) for key, form in EXAMPLE.findall(section) if "csv" not in form]
     assert {key for key, _ in found} == {"price", "temperature", "solar", "wind"}
     for key, form in found:
-        value = parse_document(f"x: {form}", "scenario.md").data["x"]
+        value = parse_document(f"x: {form}", "guide.md").data["x"]
         record = fields(**{{"solar": "power", "wind": "power"}.get(key, key): value})
         assert len(list(series_of(record))) == 1
     blocks = [block.split("```")[0] for block in section.split("```yaml") if "tariff:" in block.split("```")[0]]
-    assert price(parse_document(blocks[0], "scenario.md").data["price"]).form == "tariff"
+    assert price(parse_document(blocks[0], "guide.md").data["price"]).form == "tariff"
 
 
 def test_swings_may_not_leave_the_fields_bounds() -> None:
