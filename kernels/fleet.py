@@ -177,6 +177,7 @@ def _plan(c: Costs, q: Requests, r: Replicas, k: int) -> None:
     pool = r.pool[k]
     _admit(c, q, r, k)
     inside = r.active[k] + r.pending[k]
+    before = inside
     while inside > 1 and r.held[k] + inside * c.tokens[pool] > c.capacity[pool]:
         _evict(c, q, r, k)
         inside -= 1
@@ -205,7 +206,7 @@ def _plan(c: Costs, q: Requests, r: Replicas, k: int) -> None:
     step_j = c.rows_j[pool, whole] + c.sampled_j[pool, sampled] + c.context_j[pool] * read + c.key_j[pool] * keys
     r.step_s[k], r.step_j[k] = step_s, min(step_j, c.limit_w[pool] * step_s)
     r.kind[k], r.planned[k], r.piece[k] = MIXED, 1.0, piece
-    if piece <= 0.0:
+    if piece <= 0.0 and inside == before:  # after an eviction, others may fit in the next iteration
         n = math.inf
         for place in range(count):
             n = min(n, q.mark[r.running[k, place]] - r.iterations[k])
@@ -287,9 +288,10 @@ def _work_off(c: Costs, q: Requests, r: Replicas, k: int, now: float, row_s: flo
             continue
         if q.made[i] <= 0.0:
             q.first_s[i] = now
-        q.made[i] += 1.0
-        r.made[k] += 1.0
-        r.held[k] += 1.0
+        gain = min(1.0, q.output[i] - q.made[i])  # drafts are accepted in parts of a token on average
+        q.made[i] += gain
+        r.made[k] += gain
+        r.held[k] += gain
         if q.made[i] < q.output[i] and c.role[pool] != PROMPTS:
             _run(c, q, r, k, i)
             continue
