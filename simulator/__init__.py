@@ -11,23 +11,46 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simulator.api import (
+        BudgetAnswer,
         Comparison,
+        DeadlineChoice,
+        EnergyReport,
+        Forecast,
+        LeverStudy,
+        Plan,
         QueueScenario,
         QueueStudy,
+        SavedStudy,
         Scenario,
+        Sensitivity,
+        StepEstimate,
         Study,
         SweepResult,
         UserError,
         compare,
+        energy,
+        forecast,
+        levers,
         load,
+        load_results,
+        plan,
+        plan_budget,
+        plan_deadline,
         resume,
         run,
         run_jobs,
+        sensitivity,
+        step,
         sweep,
+        write_report,
     )
 
-__all__ = ["Comparison", "QueueScenario", "QueueStudy", "Scenario", "Study", "SweepResult", "UserError", "compare", "load",
-           "resume", "run", "run_jobs", "sweep"]
+__all__ = [
+    "BudgetAnswer", "Comparison", "DeadlineChoice", "EnergyReport", "Forecast", "LeverStudy", "Plan", "QueueScenario",
+    "QueueStudy", "SavedStudy", "Scenario", "Sensitivity", "StepEstimate", "Study", "SweepResult", "UserError", "compare",
+    "energy", "forecast", "levers", "load", "load_results", "plan", "plan_budget", "plan_deadline", "resume", "run",
+    "run_jobs", "sensitivity", "step", "sweep", "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-_LEFT, _RIGHT = "text-align:left", "text-align:right"
+_LEFT, _RIGHT = "text-align:left", "text-align:right;white-space:nowrap"
+_KEPT = f"{_LEFT};white-space:pre-wrap"  # indents are
 _BAR = 16  # characters of a whole
 
 
 def heading(name: str, rest: str = "") -> str:
     """Return a name in bold, and what is said after it."""
-    return f"<div style='{_LEFT}'><b>{escape(name)}</b>{escape(rest)}</div>"
+    return f"<div style='{_KEPT}'><b>{escape(name)}</b>{escape(rest)}</div>"
 
 
 def line(text: str) -> str:
     """Return a line of text."""
-    return f"<div style='{_LEFT}'>{escape(text)}</div>"
+    return f"<div style='{_KEPT}'>{escape(text) or '&nbsp;'}</div>"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: Iterable[int] = (0,)) -> str:
@@ -35,7 +36,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: Iterable[int
 
     def cells(row: Sequence[str], bold: bool) -> str:
         names = ("th" if bold or i == 0 else "td" for i in range(len(row)))
-        return "".join(f"<{name} style='{_LEFT if i in texts else _RIGHT}'>{escape(str(cell))}</{name}>"
+        return "".join(f"<{name} style='{_KEPT if i in texts else _RIGHT}'>{escape(str(cell))}</{name}>"
                        for i, (name, cell) in enumerate(zip(names, row, strict=True)))
 
     top = f"<thead><tr>{cells(head, True)}</tr></thead>" if any(head) else ""

@@ -62,12 +62,7 @@ def plan_budget(scenario: Scenario, budget: str, *, law: Path | None = None, tok
     output : path, optional
         Scenario file of the chosen run.
     """
-    from simulator.planning.budget import afford, choose, spread_of
-    from simulator.planning.costs import Costs
-    from simulator.planning.scaling import LAWS, read_law
-    from simulator.planning.served import Serving, served
-    from simulator.planning.served import serving_price as estimated_price
-    from simulator.report.afford import BudgetAnswer, budget_json, budget_view
+    from simulator.report.afford import budget_answer, budget_json, budget_view
 
     usd = read_money(budget, "--budget")
     annual_usd = None if annual_budget is None else read_money(annual_budget, "--annual-budget")
@@ -76,19 +71,9 @@ def plan_budget(scenario: Scenario, budget: str, *, law: Path | None = None, tok
     if price is not None and tokens is None:
         raise UserError("--serving-price: found no --tokens-served; allowed: with --tokens-served")
     _check_output(output)
-    laws = [*([read_law(law)] if law is not None else []), *(read_law(name) for name in LAWS)]
-    laws = list({one.name: one for one in reversed(laws)}.values())[::-1]
-    costs = Costs(scenario)
-    choices = tuple(choose(costs, one, usd) for one in laws)
-    serving = None
-    if tokens is not None:
-        serving = Serving(tokens, estimated_price(costs.central) if price is None else price, price is None)
-    answer = BudgetAnswer(
-        scenario, usd, choices, spread_of(costs, laws[0], choices[0], usd), serving,
-        None if serving is None else served(costs, laws[0], choices[0], usd, serving),
-        None if annual_usd is None else afford(costs, laws[0], choices[0], annual_usd))
+    answer = budget_answer(scenario, usd, law, tokens_served=tokens, usd_per_token_parameter=price, annual_usd=annual_usd)
     _show(budget_json(answer) if as_json else budget_view(answer), as_json)
-    _write(choices[0].scenario, output)
+    _write(answer.choices[0].scenario, output)
 
 
 def plan_deadline(scenario: Scenario, deadline: str, *, chance: float = 0.9, trials: int = 200, workers: int | None = 1,

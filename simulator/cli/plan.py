@@ -13,7 +13,6 @@ from simulator.cli.app import Json, app
 from simulator.errors import UserError
 
 if TYPE_CHECKING:
-    from simulator.planning.axes import Axis
     from simulator.scenario import Scenario
 
 
@@ -116,33 +115,11 @@ def _searched(scenario: Scenario, by: str | None, over: Any, subject_to: Any, **
     """Return the plan of options, else of the file's section."""
     from rich.console import Console
 
-    from simulator.errors import unknown_name
-    from simulator.planning.constraints import goal_constraints, parse_constraint
-    from simulator.planning.plan import search
-    from simulator.scenario.planning import OBJECTIVES, Planning
+    from simulator.planning.asked import asked_plan
 
-    asked = scenario.plan or Planning()
-    by = by or asked.minimise
-    if by not in OBJECTIVES:
-        raise UserError(f"--minimise: {unknown_name('objective', by, OBJECTIVES)}")
-    axes = _axes(over, asked.over)
-    constraints = [*goal_constraints(scenario), *(parse_constraint(text, "plan.subject_to") for text in asked.subject_to),
-                   *(parse_constraint(text) for text in subject_to)]
     console = Console(stderr=True)
     with console.status("") as status:
-        return search(scenario, axes, by, constraints, say=status.update, **how)
-
-
-def _axes(over: Any, written: tuple[str, ...]) -> list[Axis]:
-    """Return what varies: options, and what the file says for other paths."""
-    from simulator.planning.axes import parse_axis
-
-    axes = [parse_axis(text) for text in over]
-    paths = {axis.path for axis in axes}
-    axes += [axis for axis in (parse_axis(text, "plan.over") for text in written) if axis.path not in paths]
-    if not axes:
-        raise UserError("plan: say what to plan; allowed: --over PATH=VALUES, a section `plan` in the file, or --layout")
-    return axes
+        return asked_plan(scenario, over, by, subject_to, say=status.update, **how)
 
 
 def _check_yaml(file: Path) -> None:

@@ -28,7 +28,15 @@ US_HOME_YEAR_J = 10_791 * 3.6e6
 
 
 class Study(Results[Scenario]):
-    """Results of a scenario: rows of trials, and what is derived from them."""
+    """Results of a scenario: rows of trials, and what is derived from them.
+
+    Attributes
+    ----------
+    plot : simulator.report.notebook.StudyPlots
+        Plots by name, such as `study.plot.distribution("cost_usd")`; there once `simulator.api` is imported.
+    """
+
+    plot: Any
 
     def __init__(self, scenario: Scenario, trials: Trials, outcome: Outcome) -> None:
         super().__init__(scenario, outcome)
@@ -100,13 +108,9 @@ class Study(Results[Scenario]):
         return {"timeline": self.timelines()}
 
     def _repr_html_(self) -> str:
-        from simulator.montecarlo.tables import headline
+        from simulator.montecarlo.tables import study_html
 
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{name}</th>" + "".join(f"<td style='text-align:right'>{v}</td>" for v in values)
-            + "</tr>" for name, values in headline(self.summary()))
-        return (f"<b>{self.scenario.name}</b>, {len(self)} trials<table><tr><th></th><th>P5</th><th>P50</th><th>P95</th>"
-                f"</tr>{rows}</table>")
+        return study_html(self)
 
     def __repr__(self) -> str:
         from simulator.montecarlo.tables import headline

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from simulator import html
+
+if TYPE_CHECKING:
+    from simulator.montecarlo.study import Study
 
 # Column, label, divisor to the human unit, format.
 HEADLINE = (
@@ -16,6 +21,8 @@ HEADLINE = (
     ("interruptions", "interruptions", 1.0, "{:,.0f}"),
     ("power_mean_w", "mean power at the meter (MW)", 1e6, "{:,.2f}"),
 )
+# Totals that have categories: title, start and end of their columns, divisor to the human unit, unit.
+PARTS = (("Time", "time", "s", 86400.0, "days"), ("Energy", "energy", "j", 3.6e9, "MWh"), ("Cost", "cost", "usd", 1.0, "USD"))
 
 
 def number(value: float, form: str) -> str:
@@ -50,3 +57,20 @@ def breakdown(summary: dict[str, Any], prefix: str, unit: str) -> list[tuple[str
             label = name.removeprefix(f"{prefix}_").removesuffix(f"_{unit}").replace("_", " ")
             found.append((label, result["mean"], result["mean"] / total if total else 0.0))
     return sorted(found, key=lambda item: -item[1])
+
+
+def study_html(study: Study) -> str:
+    """Return what a notebook shows of a study: headline quantiles, chances, and (folded) time, energy and cost by category."""
+    summary = study.summary()
+    stopped = f" of {summary['trials_asked']:,} (stopped)" if study.interrupted else ""
+    chances = [f"Chance to meet the {name}: {chance['probability']:.0%} ({chance['low']:.0%} to {chance['high']:.0%})"
+               for name, chance in study.goals().items()]
+    rows = [(name, *values) for name, values in headline(summary)]
+    parts = [html.heading(study.scenario.name, f": {len(study):,} trials{stopped}, seed {summary['seed']}"),
+             html.table(("", "P5", "P50", "P95"), rows), *map(html.line, chances)]
+    for title, prefix, unit, divisor, human in PARTS:
+        if summary["results"][f"{prefix}_{unit}"]:
+            rows = [(label, number(mean / divisor, "{:,.0f}" if unit == "usd" else "{:,.1f}"), f"{share:.1%}", html.bar(share))
+                    for label, mean, share in breakdown(summary, prefix, unit) if mean]
+            parts.append(html.folded(f"{title} by category, mean", html.table(("", human, "share", ""), rows, left=(0, 3))))
+    return "".join(parts)

@@ -70,6 +70,11 @@ class StepEstimate:
         """Seconds by phase on the mean accelerator; they add up to `step.time_s`."""
         return {name: value for name, value in self.step._asdict().items() if name in PHASES}
 
+    def _repr_html_(self) -> str:
+        from simulator.performance.shown import step_html
+
+        return step_html(self)
+
 
 class Packs(NamedTuple):
     """All that a layout is priced with, as the kernels take it."""

@@ -131,9 +131,6 @@ class Comparison:
                                 if change else {})})
         return pd.DataFrame(rows).set_index(["result", "scenario"])
 
-    def _repr_html_(self) -> str:
-        return str(self.table().to_html(float_format=lambda value: f"{value:,.6g}", na_rep=""))
-
 
 def known(found: Difference) -> dict[str, float | None]:
     """Return a difference for JSON: what is unknown or without a bound is None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group
@@ -12,11 +13,12 @@ from rich.text import Text
 
 from simulator.accounting.dollars import stated_in
 from simulator.performance.search import describe
-from simulator.planning.budget import Afford, Choice, Spread
+from simulator.planning.budget import Afford, Choice, Spread, afford, choose, spread_of
+from simulator.planning.costs import Costs
 from simulator.planning.deadline import DeadlineChoice, Tried
 from simulator.planning.families import short
-from simulator.planning.scaling import beyond_fit
-from simulator.planning.served import UTILISATION, Served, Serving
+from simulator.planning.scaling import LAWS, beyond_fit, read_law
+from simulator.planning.served import UTILISATION, Served, Serving, served, serving_price
 from simulator.report.tables import plain_table
 from simulator.scenario import Layout, Scenario
 from simulator.workload import parameters
@@ -35,6 +37,38 @@ class BudgetAnswer:
     serving: Serving | None = None
     served: Served | None = None
     afford: Afford | None = None
+
+
+def budget_answer(scenario: Scenario, budget_usd: float, law: str | Path | None = None, *, tokens_served: float | None = None,
+                  usd_per_token_parameter: float | None = None, annual_usd: float | None = None) -> BudgetAnswer:
+    """Return what a sum pays for, by each law of the catalog.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        Its distributions open: its cluster, recipe and prices; its model is the style of the family.
+    budget_usd : float
+    law : str or path, optional
+        A law of the catalog, or one's own in a file, which then leads.
+    tokens_served : float, optional
+        Over the life of the model: also the model that is least in training and serving.
+    usd_per_token_parameter : float, optional
+        Of serving, instead of the estimate.
+    annual_usd : float, optional
+        The share of it that the run takes, and what shares of it pay for.
+    """
+    laws = [*([read_law(law)] if law is not None else []), *(read_law(name) for name in LAWS)]
+    laws = list({one.name: one for one in reversed(laws)}.values())[::-1]
+    costs = Costs(scenario)
+    choices = tuple(choose(costs, one, budget_usd) for one in laws)
+    serving = None
+    if tokens_served is not None:
+        price = usd_per_token_parameter
+        serving = Serving(tokens_served, serving_price(costs.central) if price is None else price, price is None)
+    return BudgetAnswer(
+        scenario, budget_usd, choices, spread_of(costs, laws[0], choices[0], budget_usd), serving,
+        None if serving is None else served(costs, laws[0], choices[0], budget_usd, serving),
+        None if annual_usd is None else afford(costs, laws[0], choices[0], annual_usd))
 
 
 def budget_json(answer: BudgetAnswer) -> dict[str, Any]:

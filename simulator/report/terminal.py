@@ -7,16 +7,11 @@ from rich.table import Table
 from rich.text import Text
 
 from simulator.montecarlo import QueueStudy, Study
-from simulator.montecarlo.tables import breakdown, headline
+from simulator.montecarlo.tables import PARTS, breakdown, headline
 from simulator.report.queueing import queue_view
 from simulator.report.tables import plain_table
 
 _BAR = 24
-_HUMAN = (
-    ("Time", "time", "s", 86400.0, "days"),
-    ("Energy", "energy", "j", 3.6e9, "MWh"),
-    ("Cost", "cost", "usd", 1.0, "USD"),
-)
 
 
 def summary_view(study: Study) -> Group:
@@ -31,7 +26,7 @@ def summary_view(study: Study) -> Group:
         head.add_row(label, *values)
     parts: list[Table | Text] = [head, Text(f"\nStep: {step['time_s']:.3g} s, MFU {step['mfu']:.1%}, "
                                             f"checkpoint every {summary['checkpoint']['interval_steps'][-1]:.0f} steps\n")]
-    for title, prefix, unit, divisor, human in _HUMAN:
+    for title, prefix, unit, divisor, human in PARTS:
         table = plain_table(f"{title} by category (mean)", "", human, "share", "")
         for label, mean, share in breakdown(summary, prefix, unit):
             if mean:
