@@ -126,14 +126,14 @@ class Plan:
 
     def nearest(self) -> Entry | None:
         """Return the candidate nearest to meeting the constraints, of those that take less than the choice, or of all."""
-        below = math.inf if self.choice is None else self.choice.mean(self.objective)
+        below = math.inf if self.choice is None else self._takes(self.choice)
         found = [e for e in self.race.entries if e is not self.choice and self.unmet(e) and self._takes(e) < below]
         return min(found, key=lambda e: (max(j.shortfall for _, j in self.unmet(e)), self._takes(e)), default=None)
 
     def _takes(self, entry: Entry) -> float:
         """Return the mean of the objective; without trials at the least."""
         if entry.trials:
-            return entry.mean(self.objective)
+            return self.race.mean(entry, self.objective)
         bound = entry.candidate.least.bound(self.objective)
         return math.inf if bound is None else float(bound.mean())
 
@@ -196,10 +196,14 @@ class Plan:
             return "not sure to meet the constraints"
         return f"as good within {self.race.indifference:.1%}, or not told apart"
 
+    def means(self, entries: Sequence[Entry]) -> np.ndarray:
+        """Return days, dollars and tonnes in SI, shape (entries, 3)."""
+        return np.array([[self.race.mean(entry, column) for column in FRONT] for entry in entries]).reshape(-1, len(FRONT))
+
     def on_front(self) -> list[tuple[Entry, bool]]:
         """Return what was simulated, and whether nothing else beats it in days, dollars and tonnes at once; in order of days."""
         shown = self.simulated
-        values = np.array([[entry.mean(column) for column in FRONT] for entry in shown]).reshape(-1, len(FRONT))
+        values = self.means(shown)
         order = np.lexsort(values.T[::-1])
         marks = front(values) if shown else np.empty(0, dtype=bool)
         return [(shown[i], bool(marks[i])) for i in order]
@@ -378,7 +382,7 @@ def _complete_front(plan: Plan) -> None:
             continue
         bounds = [entry.candidate.least.bound(column) for column in FRONT]
         row = np.array([math.nan if bound is None else bound.mean() for bound in bounds])
-        values = np.array([[other.mean(column) for column in FRONT] for other in plan.simulated]).reshape(-1, len(FRONT))
+        values = plan.means(plan.simulated)
         if np.isnan(row).all() or not beaten(row, values):
             race.extend([entry], race.rounds[0])
 

@@ -44,16 +44,32 @@ def _choice_table(plan: Plan, choice: Entry) -> RenderableType:
     for path, value in choice.candidate.changes.items():
         fit = plan.vertices.get(path)
         error = f" (± {1.96 * fit.error:.1%}, response surface)" if fit is not None and _is_vertex(plan, choice) else ""
-        table.add_row(path, f"{short(value)}{error}", short(value_at(plan.scenario, path)))
+        table.add_row(path, f"{short(value)}{error}{_at_end(plan, path, value)}", short(value_at(plan.scenario, path)))
     if choice.candidate.layout is not None:
         table.add_row("training.layout", describe(choice.candidate.layout), "searched by the step kernel")
     rows = choice.rows if plan.confirmed is None else plan.confirmed.rows
     for column in _RESULTS:
         values = rows[column]
         half = 1.96 * float(values.std(ddof=1)) / math.sqrt(values.size) if values.size > 1 else math.nan
-        table.add_row(name_of(column), f"{amount(float(values.mean()), column)} ± {amount(half, column, 2)}", "")
+        table.add_row(name_of(column), _with_half(float(values.mean()), half, column), "")
     table.add_row("peak power", amount(choice.candidate.peak_power_w, "peak_power_w"), "")
     return table
+
+
+def _with_half(mean: float, half: float, column: str) -> str:
+    """Return a mean and half of its interval, both in the unit of the mean."""
+    if not math.isfinite(mean):
+        return "unknown"
+    unit = unit_of(column, max(abs(mean), abs(half) if math.isfinite(half) else 0.0))
+    return f"{digits(mean / unit.factor)} ± {digits(half / unit.factor, 2)} {unit.name}"
+
+
+def _at_end(plan: Plan, path: str, value: Any) -> str:
+    """Return a note where a value is the end of its range: beyond it may be better."""
+    axis = next(axis for axis in plan.axes if axis.path == path)
+    number = axis.number(value) if axis.continuous else None
+    ends = number is not None and any(math.isclose(number, end, rel_tol=1e-6) for end in (axis.low, axis.high) if end > 0.0)
+    return ", the end of its range" if ends else ""
 
 
 def _is_vertex(plan: Plan, entry: Entry) -> bool:
@@ -93,7 +109,7 @@ def _others(plan: Plan) -> list[str]:
     if runner is not None:
         entry, gap = runner
         lines.append(f"Runner-up: {entry.candidate.label or 'as given'}")
-        lines.append(f"  loses by {_gap_text(plan, gap.mean, gap.half)}"
+        lines.append(f"  {'loses by' if gap.mean > 0.0 else 'differs by'} {_gap_text(plan, gap.mean, gap.half)}"
                      + ("" if entry.trials else ", without a failure: it was never simulated"))
         if steps := plan.why_steps(entry):
             lines.append(f"  its steps: {steps}")
@@ -114,7 +130,7 @@ def _gap_text(plan: Plan, mean: float, half: float) -> str:
     assert plan.choice is not None
     share = mean / abs(plan.choice.mean(column))
     sure = "" if abs(mean) > half else "; trials do not tell them apart"
-    return f"{amount(mean, column)} ± {amount(half, column, 2)} of {name_of(column)} ({share:+.2%}, paired, 95 %){sure}"
+    return f"{_with_half(mean, half, column)} of {name_of(column)} ({share:+.2%}, paired, 95 %){sure}"
 
 
 def _fates_table(plan: Plan) -> RenderableType:
@@ -131,12 +147,12 @@ def _front_table(plan: Plan) -> RenderableType:
     """Return the Pareto front, in order of days."""
     on = [entry for entry, mark in plan.on_front() if mark]
     known = [c for c in FRONT if not any(math.isnan(entry.mean(c)) for entry in on)]
-    units = [unit_of(c, max((abs(entry.mean(c)) for entry in on), default=1.0)) for c in known]
+    units = [unit_of(c, max((abs(plan.race.mean(entry, c)) for entry in on), default=1.0)) for c in known]
     title = f"Pareto front of {len(plan.simulated):,} simulated: nothing else has less of all of these (means)"
     paths = [axis.path for axis in plan.axes]
     table = plain_table(title, *_short_names(paths), *(unit.name for unit in units), "trials", "constraints")
     for entry in _thinned(on, plan.choice):
-        cells = [digits(entry.mean(c) / unit.factor, 4) for c, unit in zip(known, units, strict=True)]
+        cells = [digits(plan.race.mean(entry, c) / unit.factor, 4) for c, unit in zip(known, units, strict=True)]
         state = "chosen" if entry is plan.choice else "met" if plan.meets(entry) else "not met"
         table.add_row(*(short(entry.candidate.changes[path]) for path in paths), *cells, f"{entry.trials:,}", state)
     if len(on) > _SHOWN:
@@ -190,7 +206,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "unmet": [_judged_json(c, j) for c, j in plan.unmet(nearest)]},
         "fell": dict(plan.fates()),
         "front": [{"changes": entry.candidate.changes, "trials": entry.trials, "meets": plan.meets(entry),
-                   **{column: _known(entry.mean(column)) for column in FRONT}} for entry, mark in plan.on_front() if mark],
+                   **{column: _known(plan.race.mean(entry, column)) for column in FRONT}}
+                  for entry, mark in plan.on_front() if mark],
         "trials": plan.race.used, "brute_force_trials": plan.brute_force_trials,
         "candidates": len(plan.race.entries) + len(plan.impossible),
     }
@@ -209,7 +226,7 @@ def front_figure(plan: Plan) -> Figure:
     from matplotlib.figure import Figure
 
     shown = plan.on_front()
-    means = np.array([[entry.mean(c) for c in FRONT] for entry, _ in shown])
+    means = plan.means([entry for entry, _ in shown])
     on = np.array([mark for _, mark in shown])
     met = np.array([plan.meets(entry) for entry, _ in shown])
     units = [unit_of(c, float(np.nanmax(np.abs(means[:, i]))) if not np.isnan(means[:, i]).all() else 1.0)
@@ -245,7 +262,7 @@ def _mark_choice(ax: Any, plan: Plan, units: list[Any]) -> None:
     """Put a ring around the choice, and its changed values beside it."""
     if plan.choice is None:
         return
-    place = tuple(plan.choice.mean(c) / unit.factor for c, unit in zip(FRONT[:2], units[:2], strict=True))
+    place = tuple(plan.race.mean(plan.choice, c) / unit.factor for c, unit in zip(FRONT[:2], units[:2], strict=True))
     ax.scatter(*place, s=220, facecolor="none", edgecolor="black", linewidth=1.4, zorder=4)
     right = place[0] > sum(ax.get_xlim()) / 2.0
     lines = [f"{name} {short(value)}" for name, value in zip(_short_names(list(plan.choice.candidate.changes)),
