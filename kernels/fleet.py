@@ -395,6 +395,8 @@ def fail(c: Costs, q: Requests, r: Replicas, k: int, now: float) -> None:
         i = r.head[k, tier]
         while i >= 0:
             after = q.follows[i]
+            if c.role[r.pool[k]] == TOKENS and q.left[i] <= 0.0:  # its context had come here
+                q.evictions[i] += 1
             _arrive(c, q, r, i, now, math.inf)
             i = after
         r.head[k, tier] = -1
