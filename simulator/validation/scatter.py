@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simulator.validation.calibration import errors
 from simulator.validation.rows import Case
 from simulator.validation.throughput import statistics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -17,7 +21,12 @@ _LONGEST_NAME = 44
 
 
 def save_scatter(cases: list[Case], file: Path, kind: str = "png") -> None:
-    """Write the picture: predicted against measured time above, error below, both over measured time."""
+    """Write the picture."""
+    scatter_figure(cases).savefig(file, dpi=130, format=kind)
+
+
+def scatter_figure(cases: list[Case]) -> Figure:
+    """Return the picture: predicted against measured time above, error below, both over measured time."""
     from matplotlib.figure import Figure
 
     found, measured = errors(cases), np.array([case.measured_s for case in cases])
@@ -41,4 +50,4 @@ def save_scatter(cases: list[Case], file: Path, kind: str = "png") -> None:
     low.axhspan(-10, 10, color="0.9", zorder=0)
     low.axhline(0.0, color="0.3", linewidth=0.8)
     low.set(xscale="log", xlabel="published step time (s)", ylabel="error (%)")
-    figure.savefig(file, dpi=130, format=kind)
+    return figure
