@@ -8,6 +8,7 @@ from typing import Any
 
 from simulator.planning.compare import Comparison, Rows, joined_comparison
 from simulator.report import plots
+from simulator.report.document.background import inputs
 from simulator.report.document.model import Section, Table, small
 from simulator.report.document.outcome import SHOWN
 from simulator.report.document.summary import chance_text, ranged, result_of
@@ -33,7 +34,9 @@ def comparison_section(studies: Sequence[SavedStudy], names: Sequence[str]) -> S
     section.blocks.append(Table("Results: P50 (P5 to P95)", ("", *names), rows, frozenset(range(len(names) + 1))))
     found = joined_comparison([Rows(name, study.scenario, study.columns) for name, study in zip(names, studies, strict=True)])
     section.blocks += [_difference_table(found, which) for which in range(1, len(studies))]
-    differ = [[one.path, *(_text(value) for value in one.values)] for one in found.inputs]
+    texts = [{one.path: one.text for one in inputs(study)} for study in studies]
+    differ = [[one.path, *(text.get(one.path) or _text(value) for text, value in zip(texts, one.values, strict=True))]
+              for one in found.inputs]
     if differ:
         section.blocks.append(Table("Inputs that differ", ("input", *names), differ, frozenset(range(len(names) + 1))))
     return section

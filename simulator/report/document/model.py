@@ -140,7 +140,8 @@ def small(name: str, caption: str, alt: str, plot: Callable[..., Axes], study: S
     return Picture(name, caption, alt, lambda: _figure((SMALL[0], height), plot, study, *args))
 
 
-def wide(name: str, caption: str, alt: str, plot: Callable[..., Axes], study: Study, *args: Any, height: float = WIDE[1]) -> Picture:
+def wide(name: str, caption: str, alt: str, plot: Callable[..., Axes], study: Study, *args: Any,
+         height: float = WIDE[1]) -> Picture:
     """Return the picture of one plot of thousands of shapes, as wide as the page."""
     return Picture(name, caption, alt, lambda: _figure((WIDE[0], height), plot, study, *args), wide=True, form="png")
 

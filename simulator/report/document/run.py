@@ -26,8 +26,9 @@ def run_section(study: SavedStudy) -> Section:
         r, names = episode.row, " and ".join(episode.names)
         rows = math.ceil(episode.time_s / row_length(episode.time_s)[0] - 1e-9)
         section.blocks.append(wide(
-            f"timeline-{episode.names[0].lower()}", f"Calendar of the run nearest to {names} of the wall time; stops too short to see "
-            "are drawn longer.", f"Timeline of trial {r['trial']:.0f}, nearest to {names}: {amount(r['time_s'], 'time_s', 4)}, "
+            f"timeline-{episode.names[0].lower()}",
+            f"Calendar of the run nearest to {names} of the wall time; stops too short to see are drawn longer.",
+            f"Timeline of trial {r['trial']:.0f}, nearest to {names}: {amount(r['time_s'], 'time_s', 4)}, "
             f"{r['interruptions']:,.0f} interruptions, {percent(r['time_productive_s'] / r['time_s'])} productive.",
             plots.timeline, study, episode.names[0], height=1.2 + 0.22 * rows))
     section.blocks += [_state_table(shown), _cause_table(shown)]

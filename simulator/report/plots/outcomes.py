@@ -149,6 +149,7 @@ def goals_map(study: Study, across: str = "time_s", up: str = "cost_usd", *, ax:
         if value is not None and edges[0] <= value <= edges[-1]:
             line(value / unit.factor, color="white", linestyle="--", linewidth=1.4)
     ax.figure.colorbar(drawn, ax=ax, label="chance (%)")
+    ax.locator_params(axis="x", nbins=5)
     ax.set_xlabel(f"limit: {label_of(across, units[0])}")
     ax.set_ylabel(f"limit: {label_of(up, units[1])}")
     ax.set_title("Chance to keep both limits")

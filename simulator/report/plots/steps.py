@@ -224,7 +224,7 @@ def power_spectrum(study: Study, *, ax: Axes | None = None) -> Axes:
 def sizes(study: Study) -> list[Size]:
     """Return the step at other numbers of data-parallel replicas, batch and all else unchanged.
 
-    A number that does not fit in memory, or does not divide the sequences of a batch, is left out. Steps alone, without
+    A number that does not fit in memory, or leaves a replica without a sequence, is left out. Steps alone, without
     failures: of a run at another size see `clustercost sweep FILE --over cluster.accelerators=...`.
     """
     scenario, main, (a, d, _, r), lay = _found(study)
@@ -232,7 +232,7 @@ def sizes(study: Study) -> list[Size]:
     for times in _TIMES:
         data = lay.data * times
         count = round(scenario.cluster.accelerators * times)
-        if data < 1.0 or data != int(data) or r.sequences % (data * lay.microbatch) or (
+        if data < 1.0 or data != int(data) or (times > 1.0 and r.sequences < data * lay.microbatch) or (
                 times < 1.0 and (lay.expert > data * lay.tensor * lay.context or lay.shard)):
             continue
         step, memory = price(Packs(a, d, network(accelerator, scenario.cluster.fabric, count), r), lay._replace(data=data))
@@ -259,7 +259,7 @@ def scaling(study: Study, *, ax: Axes | None = None) -> Axes:
     assert ax is not None
     found, here = sizes(study), study.scenario.cluster.accelerators
     if not found:
-        raise UserError("no number of replicas divides the batch and fits in memory; allowed: another layout")
+        raise UserError("no number of replicas fits in memory; allowed: another layout")
     x, y = np.array([s.accelerators for s in found]), np.array([s.tokens_per_s for s in found]) / 1e6
     now = next((s for s in found if s.accelerators == here), found[0])
     ideal = now.tokens_per_s / 1e6 * x / now.accelerators
