@@ -28,6 +28,7 @@ from benchmarks.cases import (
     parallel_s,
     reference_stream,
     scenario,
+    served_per_s,
 )
 from kernels.bulk import price_layouts
 from simulator.montecarlo.trials import Trials
@@ -136,6 +137,7 @@ def main() -> None:
         table.add_row(f"interruptions per second, {size:,} accelerators", f"{found:,.0f}")
     table.add_row("rate at 1,000,000 over that at 10,000", f"{rates[1_000_000] / rates[10_000]:.2f}")
     table.add_row("layouts per second, one core, 1 T parameters", f"{layouts_per_s():,.0f}")
+    table.add_row("requests served per second, one core, 64 replicas of Llama 3.1 70B", f"{served_per_s():,.0f}")
     seconds, layouts = search_s()
     table.add_row(f"layout search, 175 B on 1,024 ({layouts:,} layouts)", f"{seconds:.3f} s")
     taken = parallel_s(PARALLEL_S, PARALLEL_ROUNDS, **PLACES)

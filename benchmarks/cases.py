@@ -20,8 +20,10 @@ from simulator.montecarlo.streams import stream
 from simulator.montecarlo.trials import Trials
 from simulator.performance.estimate import Packs, packs
 from simulator.performance.search import main_batch, search
-from simulator.scenario import Scenario, load_scenario, scenario_from_mapping
+from simulator.scenario import Scenario, load_scenario, scenario_from_mapping, serving_from_mapping
 from simulator.scenario.electricity import Carbon, Electricity
+from simulator.serving.plan import plan_serving
+from simulator.serving.trial import run_serve_trial
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 
@@ -135,6 +137,23 @@ def many_layouts(count: int) -> tuple[np.ndarray, Packs]:
     scenario = large_search("gpt-1000b", 3072)
     rows = search(scenario).layouts
     return np.ascontiguousarray(np.resize(rows, (count, rows.shape[1]))), packs(scenario, main_batch(scenario))
+
+
+def served_per_s(replicas: int = 64, rounds: int = 3) -> float:
+    """Return requests a second that a fleet of Llama 3.1 70B serves, on one core, the whole trial counted; median of rounds."""
+    plan = plan_serving(serving_from_mapping({
+        "name": "chat", "model": "llama-3.1-70b",
+        "serving": {"accelerator": "h100-sxm-80gb", "pool": {"replicas": replicas, "tensor": 4}},
+        "load": {"rate": f"{4 * replicas} per s", "duration": "15 min", "prompt": {"lognormal": [500, 1.0]},
+                 "output": {"lognormal": [250, 0.8]}},
+        "facility": {"site": "usa", "pue": 1.1}}))
+    run_serve_trial(plan, partial(stream, 1, 0))
+    found = []
+    for trial in range(1, rounds + 1):
+        start_s = perf_counter()
+        requests = run_serve_trial(plan, partial(stream, 1, trial)).row["requests"]
+        found.append(requests / (perf_counter() - start_s))
+    return float(np.median(found))
 
 
 def study_s(trials: int, **where: Any) -> float:
