@@ -40,9 +40,13 @@ def open_and_run(file: Path) -> str:
     from simulator.montecarlo import run_queue_study, run_study
     from simulator.performance import estimate_steps
     from simulator.scenario import Scenario, load_file
+    from simulator.scenario.loading import load_serving
 
     reached = "refused"
     try:
+        if b"serving:" in file.read_bytes():
+            load_serving(file)
+            return "loaded"  # runs of a fleet are not fuzzed
         scenario = load_file(file)
         reached = "loaded"
         one = with_monte_carlo(scenario, 1, None)

@@ -22,7 +22,7 @@ Stream = Callable[[str], np.random.Generator]
 # What a component's kind does to a job here; kinds that slow jobs but stop none are left out.
 STOPS = {"hardware": "hardware", "preemption": "hardware", "software": "software", "corruption": "software",
          "loss-spike": "software", "planned": "planned"}
-_MOST_JOBS = 5_000_000
+_MOST_JOBS, _MOST_FAILURES = 5_000_000, 1_000_000
 _BLOCK = 4096
 
 
@@ -85,6 +85,7 @@ def plan_queue(scenario: QueueScenario, trace: tuple[TraceJob, ...] | None = Non
     trace = trace_of(scenario) if trace is None else trace
     nodes = cluster.nodes + cluster.spares
     components = tuple(c for c in failures.components if c.rate_per_s > 0.0 and c.kind in STOPS)
+    _check_failures(components, nodes, scenario.horizon_s)
     kinds = _kinds(scenario, trace)
     return QueuePlan(
         scheduler=scenario.scheduler,
@@ -103,6 +104,14 @@ def plan_queue(scenario: QueueScenario, trace: tuple[TraceJob, ...] | None = Non
         usd_per_accelerator_s=scenario.pricing.rental.price_for(cluster.accelerator),
         power=queue_power(scenario),
     )
+
+
+def _check_failures(components: tuple[FailureComponent, ...], nodes: int, horizon_s: float) -> None:
+    """Raise UserError for so many failures that their simulation would not end."""
+    found = sum(c.rate_per_s * nodes / c.blast_radius for c in components) * horizon_s
+    if not found <= _MOST_FAILURES:
+        raise UserError(f"found {found:.3g} failures in the horizon of {horizon_s / 86400.0:.3g} days; allowed: at most "
+                        f"{_MOST_FAILURES:,}")
 
 
 def trace_of(scenario: QueueScenario) -> tuple[TraceJob, ...]:

@@ -164,12 +164,13 @@ def _share_interval(means: np.ndarray, within: np.ndarray, inner: int) -> tuple[
 def variance_table(shares: Sequence[Shares]) -> str:
     """Return the shares as a table for the terminal."""
     first = shares[0]
-    lines = [f"{'Variance':<28}{'std':>12}{'not knowing':>14}{'95 %':>16}{'luck':>9}"]
+    lines = [f"{'Variance':<16}{'std':>9}{'not knowing':>13}{'95 %':>14}{'luck':>6}"]
     for one in shares:
         relative = f"{one.std / abs(one.mean):.2%}" if one.mean else f"{one.std:.3g}"
         if math.isnan(one.unknown):
-            lines.append(f"{one.column:<28}{relative:>12}{'-':>14}{'':>16}{'-':>9}")
+            lines.append(f"{one.column:<16}{relative:>9}{'-':>13}{'':>14}{'-':>6}")
             continue
         interval = f"{one.low:.0%} to {one.high:.0%}"
-        lines.append(f"{one.column:<28}{relative:>12}{one.unknown:>14.0%}{interval:>16}{one.luck:>9.0%}")
-    return "\n".join([*lines, f"{first.outer} draws of what is not known, {first.inner} runs with each; std of the mean"])
+        lines.append(f"{one.column:<16}{relative:>9}{one.unknown:>13.0%}{interval:>14}{one.luck:>6.0%}")
+    return "\n".join([*lines, f"{first.outer} draws of what is not known, {first.inner} runs with each;",
+                      "std as a share of the mean"])

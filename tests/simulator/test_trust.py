@@ -15,11 +15,12 @@ from hypothesis import given, settings
 
 from fuzz.check import failure
 from fuzz.files import files
-from simulator.api import resume, run
+from simulator.api import resume, run, run_jobs
 from simulator.columns import csv_column
 from simulator.errors import UserError
 from simulator.performance.search import _divisors
 from simulator.scenario import load_file, load_scenario, scenario_from_mapping
+from simulator.scenario.loading import load_serving
 from simulator.units import QuantityError
 
 GOOD = """\
@@ -71,6 +72,9 @@ def test_extends_traces_and_distributions_follow_the_same_rule(place: Path) -> N
     assert "x.yaml:1: extends: found '../secret.yaml', outside" in refused(place / "x.yaml", "extends: ../secret.yaml\n")
     jobs = "name: x\ncluster: {accelerator: a100-sxm-80gb, accelerators: 8}\njobs: {trace: ../secret.csv}\nhorizon: 1 day\n"
     assert "x.yaml:3: jobs.trace: found '../secret.csv', outside" in refused(place / "x.yaml", jobs)
+    with pytest.raises(UserError, match=r"load\.trace: found '\.\./secret\.csv', outside"):
+        (place / "y.yaml").write_text("serving: {}\nload: {trace: ../secret.csv}\n", encoding="utf-8")
+        load_serving(place / "y.yaml")
     drawn = GOOD + "pricing: {rental: {price: {empirical: {csv: ../secret.csv, column: price, unit: USD/h}}}}\n"
     assert "x.yaml:7: pricing.rental.price.empirical.csv: found" in refused(place / "x.yaml", drawn)
 
@@ -160,6 +164,15 @@ def test_runs_that_would_not_end_are_refused(place: Path, old: str, new: str, wo
     (place / "x.yaml").write_text(GOOD.replace(old, new), encoding="utf-8")
     with pytest.raises(UserError, match=words):
         run(place / "x.yaml", trials=1)
+
+
+def test_a_queue_with_failures_without_end_is_refused(place: Path) -> None:
+    (place / "x.yaml").write_text(
+        "name: x\ncluster: {accelerator: a100-sxm-80gb, accelerators: 8}\nhorizon: 1000 days\n"
+        "failures: {components: [{name: x, kind: hardware, rate: 1e9 per day}]}\npricing: {rental: {price: 1 USD/h}}\n"
+        "jobs: {given: [{submit: 0 s, accelerators: 8, duration: 1 h}]}\n", encoding="utf-8")
+    with pytest.raises(UserError, match="failures in the horizon"):
+        run_jobs(place / "x.yaml", trials=1)
 
 
 @pytest.mark.parametrize("number", [1, 12, 97, 360, 2**20, 10**6])
