@@ -149,9 +149,13 @@ def _other_table(others: list[Alternative]) -> Table:
         table.add_row(other.label, *(_cell(other.median(column) / scale) for column, scale in zip(COLUMNS, scales, strict=True)))
         if other is not first:
             changes = [(*other.difference(column, first), scale) for column, scale in zip(COLUMNS, scales, strict=True)]
-            table.add_row("", *("" if np.isnan(mean) else f"{mean / scale:+,.3g}" for mean, _, scale in changes), style="dim")
+            table.add_row("", *("" if np.isnan(mean) else _signed(mean / scale) for mean, _, scale in changes), style="dim")
             table.add_row("", *("" if np.isnan(half) else f"±{half / scale:,.2g}" for _, half, scale in changes), style="dim")
     return table
+
+
+def _signed(value: float) -> str:
+    return f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}"
 
 
 def _cell(value: float) -> str:

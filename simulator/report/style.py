@@ -143,10 +143,13 @@ def styled(size: tuple[float, float] = SMALL) -> Callable[[Callable[Concatenate[
     def decorate(plot: Callable[Concatenate[S, P], Axes]) -> Callable[Concatenate[S, P], Axes]:
         @wraps(plot)
         def drawn(study: S, *args: P.args, **kwargs: P.kwargs) -> Axes:
+            if kwargs.get("ax") is None:
+                from matplotlib import pyplot
+
+                # The first call loads the backend. Jupyter's then turns `interactive` on, which must not end with the style.
+                pyplot.draw_if_interactive()
             with in_style():
                 if kwargs.get("ax") is None:
-                    from matplotlib import pyplot
-
                     kwargs["ax"] = pyplot.subplots(figsize=size, layout="constrained")[1]
                 return plot(study, *args, **kwargs)
 
