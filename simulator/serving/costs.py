@@ -24,7 +24,7 @@ from kernels.stragglers import expected_maximum
 from kernels.transformer import Architecture
 from simulator.catalog.records import ModelRecord
 from simulator.errors import UserError
-from simulator.performance.hardware import device, generation, network, power_model
+from simulator.performance.hardware import device, generation, needed, network, power_model
 from simulator.scenario.serving import Pool, Serving, ServingScenario
 from simulator.workload.architecture import architecture
 
@@ -157,13 +157,13 @@ def costs(scenario: ServingScenario, found: list[Kind], beginnings: np.ndarray =
         longest=float((capacity - kept).min()),
         beginnings=beginnings,
         affinity=float(prefixes.slack) if prefixes is not None and prefixes.routing == "affinity" else -1.0,
-        transfer_s=_transfer_s(found) if split else 0.0,
+        transfer_s=_transfer_s(scenario, found) if split else 0.0,
     )
 
 
-def _transfer_s(found: list[Kind]) -> float:
+def _transfer_s(scenario: ServingScenario, found: list[Kind]) -> float:
     """Return the time to send a token's keys and values from a replica of prompts to one of tokens, over all their NICs."""
     tokens, prompts = found
-    links = min(tokens.accelerators, prompts.accelerators)
+    nic = needed(scenario.serving.accelerator, "nic_bandwidth_bytes_per_s") * scenario.serving.fabric.efficiency
     per_token = cache_bytes_per_token(prompts.architecture, prompts.replica)
-    return float(per_token / (links * prompts.network.nic_bytes_per_s))
+    return float(per_token / (min(tokens.accelerators, prompts.accelerators) * nic))
