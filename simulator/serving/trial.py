@@ -97,6 +97,7 @@ class _Trial:
         fleet.settle()
         fleet.take(Traffic(*(values[:0] for values in fleet.traffic)))
         self.unfinished = fleet.requests
+        self.gone = dict(self.counts.all_gone)  # without those that are given up now
         self.counts.add(fleet.requests._replace(used_s=fleet.used_so_far_s()), fleet.traffic,
                         np.arange(fleet.requests.state.size))
 
@@ -150,7 +151,7 @@ class _Trial:
 
     def _balance(self) -> dict[str, float]:
         """Return both sides of what is conserved: requests, tokens, accelerator-seconds, and Little's law of the batches."""
-        r, q, gone = self.fleet.replicas, self.unfinished, self.counts.all_gone
+        r, q, gone = self.fleet.replicas, self.unfinished, self.gone
         weight = self.fleet.weight
         running = self.fleet.inside()
         here = np.flatnonzero(q.state == 2)
