@@ -115,14 +115,17 @@ class Plan:
         return None if self.choice is None else self.choice.candidate.scenario.model_copy(update={"plan": None})
 
     def runner_up(self) -> tuple[Entry, Gap] | None:
-        """Return the best other candidate that may lead, and how much more it takes (95 %); without trials at the least."""
+        """Return the best other candidate, and how much more it takes (95 %); without trials at the least.
+
+        One that may lead, where there is one; else one that does not meet the constraints and takes more, if any.
+        """
         if self.choice is None:
             return None
-        others = [e for e in self.race.entries if e is not self.choice and not e.barred
-                  and (not e.trials or self.race.acceptable(e))]
-        gaps = [(e, self.race.gap(e, self.choice, _TWO_SIDED)) for e in others]
-        known = [(e, gap) for e, gap in gaps if gap.mean > -math.inf]
-        return min(known, key=lambda pair: (pair[1].mean, not pair[0].trials), default=None)
+        gaps = [(e, self.race.gap(e, self.choice, _TWO_SIDED)) for e in self.race.entries if e is not self.choice]
+        able = [(e, gap) for e, gap in gaps if gap.mean > -math.inf and not e.barred
+                and (not e.trials or self.race.acceptable(e))]
+        return min(able or [(e, gap) for e, gap in gaps if e.trials and gap.mean > 0.0],
+                   key=lambda pair: (pair[1].mean, not pair[0].trials), default=None)
 
     def nearest(self) -> Entry | None:
         """Return the candidate nearest to meeting the constraints, of those that take less than the choice, or of all."""

@@ -44,7 +44,7 @@ def _choice_table(plan: Plan, choice: Entry) -> RenderableType:
     for path, value in choice.candidate.changes.items():
         fit = plan.vertices.get(path)
         error = f" (± {1.96 * fit.error:.1%}, response surface)" if fit is not None and _is_vertex(plan, choice) else ""
-        table.add_row(path, f"{short(value)}{error}{_at_end(plan, path, value)}", short(value_at(plan.scenario, path)))
+        table.add_row(path, f"{short(value)}{error}{_at_end(plan, path, value)}", _was(plan, path))
     if choice.candidate.layout is not None:
         table.add_row("training.layout", describe(choice.candidate.layout), "searched by the step kernel")
     rows = choice.rows if plan.confirmed is None else plan.confirmed.rows
@@ -54,6 +54,12 @@ def _choice_table(plan: Plan, choice: Entry) -> RenderableType:
         table.add_row(name_of(column), _with_half(float(values.mean()), half, column), "")
     table.add_row("peak power", amount(choice.candidate.peak_power_w, "peak_power_w"), "")
     return table
+
+
+def _was(plan: Plan, path: str) -> str:
+    """Return the scenario's own value at a path."""
+    layout = plan.scenario.training.layout
+    return describe(layout) if path == "training.layout" and not isinstance(layout, str) else short(value_at(plan.scenario, path))
 
 
 def _with_half(mean: float, half: float, column: str) -> str:
@@ -113,16 +119,25 @@ def _others(plan: Plan) -> list[str]:
                      + ("" if entry.trials else ", without a failure: it was never simulated"))
         if steps := plan.why_steps(entry):
             lines.append(f"  its steps: {steps}")
+        if entry.trials and not plan.meets(entry):
+            lines += _unmet(plan, entry)
     nearest = plan.nearest()
     if nearest is not None:
         what = "Nearest to the constraints" if plan.choice is None else f"Less {plan.minimise}, but not allowed"
         lines.append(f"{what}: {nearest.candidate.label or 'as given'}")
-        for c, j in plan.unmet(nearest):
-            where = f"in {nearest.trials:,} trials" if nearest.trials else "at the least, without a trial"
-            how = "not sure of" if j.verdict == "open" else "breaks"
-            interval = "" if j.low == j.high or not nearest.trials else f" ({_value(c, j.low)} to {_value(c, j.high)})"
-            lines.append(f"  {how} {c.text}: {_value(c, j.value)}{interval} {where}")
+        lines += _unmet(plan, nearest)
     return lines or ["No other candidate."]
+
+
+def _unmet(plan: Plan, entry: Entry) -> list[str]:
+    """Return which constraints keep an entry from being chosen."""
+    lines = []
+    for c, j in plan.unmet(entry):
+        where = f"in {entry.trials:,} trials" if entry.trials else "at the least, without a trial"
+        how = "not sure of" if j.verdict == "open" else "breaks"
+        interval = "" if j.low == j.high or not entry.trials else f" ({_value(c, j.low)} to {_value(c, j.high)})"
+        lines.append(f"  {how} {c.text}: {_value(c, j.value)}{interval} {where}")
+    return lines
 
 
 def _gap_text(plan: Plan, mean: float, half: float) -> str:
