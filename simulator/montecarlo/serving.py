@@ -20,6 +20,7 @@ from simulator.montecarlo.streams import stream
 from simulator.scenario import ServingScenario
 from simulator.serving.plan import ServePlan, plan_serving
 from simulator.serving.results import HOSTILE
+from simulator.serving.tiers import with_tiers
 from simulator.serving.trial import ServeResult, run_serve_trial
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class ServeStudy(Results[ServingScenario]):
     @property
     def groups(self) -> list[str]:
         """Prefixes of columns of each tier, and of hostile requests where there were any."""
-        found = [f"tier {tier.name} " for tier in self.scenario.serving.tiers]
+        found = [f"tier {tier.name} " for tier in with_tiers(self.scenario).serving.tiers]
         return [*found, f"{HOSTILE} "] if f"{HOSTILE} requests" in self.columns else found
 
     def summary(self) -> dict[str, Any]:
@@ -154,8 +155,8 @@ def needed_replicas(scenario: ServingScenario) -> tuple[int, float]:
 
 
 def _kept(scenario: ServingScenario) -> tuple[float, float]:
-    """Return the share of requests of all trials that had both promises, and how many were in a batch on average."""
+    """Return the share of honest requests of all trials that had both promises, and how many were in a batch on average."""
     trials = ServeTrials(scenario)
-    rows = [trials.run(trial).row for trial in range(scenario.monte_carlo.trials)]
-    share = sum(row["met"] for row in rows) / max(1.0, sum(row["requests"] for row in rows))
-    return share, max(row["batch_mean"] for row in rows)
+    results = [trials.run(trial) for trial in range(scenario.monte_carlo.trials)]
+    share = sum(found.honest["met"] for found in results) / max(1.0, sum(found.honest["requests"] for found in results))
+    return share, max(found.row["batch_mean"] for found in results)

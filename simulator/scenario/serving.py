@@ -19,6 +19,7 @@ from simulator.fields import (
     Record,
     Seconds,
     Share,
+    Usd,
     UsdPerAcceleratorSecond,
     Watts,
 )
@@ -26,6 +27,7 @@ from simulator.scenario.checks import FieldError, central
 from simulator.scenario.facility import Place
 from simulator.scenario.monte_carlo import MonteCarlo, check_correlations
 
+LONG, UNKNOWN = "long answers", "unknown users"  # tiers that defences add
 Narrow = Literal["bf16", "fp8", "int8", "fp4", "int4"]
 
 
@@ -164,26 +166,76 @@ class Load(Record):
 
 
 class Attack(Record):
-    """Requests made to burn resources."""
+    """Requests made to burn resources, beside the honest ones: more come where these do, so that they hide among them.
+
+    Published amplifications: long-output 18 and 46 (OverThink, arXiv:2502.02542, abstract), 2 to 13 (Engorgio, arXiv:2412.19394,
+    FROM MEMORY), up to the model's limit (P-DoS, arXiv:2410.10760, FROM MEMORY); sponge-prompt 10 to 200 of energy
+    (arXiv:2006.03463, FROM MEMORY); tool-loop up to 658 times the cost ("Beyond Max Tokens", from a summary).
+    """
 
     kind: Literal["long-output", "sponge-prompt", "tool-loop", "cache-thrash", "flood"] = Field(
-        description="what hostile requests do")
-    share: Share = Field(description="hostile requests, share of all; of a flood those beside the honest ones")
-    amplification: RatioFromOne = Field(default=1.0, description="of what the kind makes longer or more, times the honest")
-    price_usd_per_request: Annotated[float, Quantity("money")] = Field(
-        default=0.0, description="what a request costs the attacker")
+        description="what hostile requests do: ask for long answers; have long prompts; come back again and again with a longer "
+                    "prompt; begin as no other does, so that the prefix cache loses what others use; or come in numbers")
+    share: Annotated[float, Quantity("ratio", high=0.99)] = Field(
+        description="hostile requests, share of all, before a flood or a loop multiplies them")
+    amplification: RatioFromOne = Field(
+        default=1.0, description="of answers, of prompts, of the turns of a loop, of beginnings, of requests: times the honest")
+    users: Count = Field(default=20, description="accounts of attackers, each as busy as the others. Source: assumed")
+    longest_prompt: Count = Field(
+        default=131072, description="tokens of a prompt at most. Source: context of Llama 3.1, arXiv:2407.21783")
+    turn_s: PositiveSeconds = Field(default=10.0, description="from one turn of a loop to the next. Source: assumed")
+    tool_result: CountOrZero = Field(
+        default=500, description="tokens that a turn of a loop adds to the prompt, beside the answer. Source: assumed")
+    request_price_usd: Usd = Field(default=0.0, description="what a request costs the attacker")
+    prompt_price_usd: Usd = Field(default=0.0, description="what a million tokens of prompts cost the attacker")
+    output_price_usd: Usd = Field(default=0.0, description="what a million tokens of answers cost the attacker")
+
+
+class LengthAware(Record):
+    """Requests whose answers are predicted to be long wait until the others of all tiers have begun."""
+
+    above: Count = Field(description="tokens of an answer from which on it is long")
+    error: Ratio = Field(
+        default=0.5, description="standard deviation of the logarithm of predicted over real length. Source: assumed")
+    replicas: CountOrZero = Field(default=0, description="of the pool's, for long answers alone; 0: they share all")
+
+
+class Isolation(Record):
+    """Requests of unknown users go to replicas of their own: all hostile ones, and those of users who are new."""
+
+    replicas: Count = Field(description="of the pool's, for unknown users alone; these are not scaled")
+    unknown: Share = Field(default=0.1, description="honest users who are unknown. Source: assumed")
+
+
+class CutOff(Record):
+    """Requests that look hostile are ended early; some of them are honest."""
+
+    detection: Share = Field(description="hostile requests that are found")
+    false_positives: Share = Field(default=0.0, description="honest requests that are taken for hostile ones")
+    after: CountOrZero = Field(
+        default=200, description="tokens of the answer after which they are ended; 0: they are refused. Source: assumed")
 
 
 class Defences(Record):
     """What is done against it; each may hit honest users as well."""
 
-    output_cap: CountOrZero = Field(default=0, description="tokens of an answer at most; 0: no cap")
+    output_cap: CountOrZero = Field(default=0, description="tokens of an answer at most, longer ones are ended; 0: no cap")
     prompt_cap: CountOrZero = Field(default=0, description="tokens of a prompt at most, longer ones are refused; 0: no cap")
-    requests_per_user_s: PerSecond | None = Field(default=None, description="rate above which a user's requests are refused")
-    isolate: bool = Field(default=False, description="requests of unknown users go to replicas of their own")
-    detection: Share = Field(default=0.0, description="hostile requests that are found")
-    false_positives: Share = Field(default=0.0, description="honest requests that are taken for hostile ones")
-    cut_after: Count = Field(default=200, description="tokens after which a request that was found is ended. Source: assumed")
+    user_budget: CountOrZero = Field(
+        default=0, description="tokens of prompts and answers of a user in an hour of the clock, from which on they are refused; "
+                               "0: no budget")
+    length_aware: LengthAware | None = None
+    isolation: Isolation | None = None
+    cut_off: CutOff | None = None
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Names of the defences that are taken."""
+        return tuple(name for name in type(self).model_fields if getattr(self, name))
+
+    def only(self, *names: str) -> Defences:
+        """Return these defences without the others."""
+        return Defences().model_copy(update={name: getattr(self, name) for name in names})
 
 
 class Slo(Record):
@@ -222,5 +274,22 @@ class ServingScenario(Record):
     def _sections_fit(self) -> ServingScenario:
         if central(self.load.warm_up_s) >= central(self.load.duration_s):
             raise FieldError("load.warm_up", "found a warm-up as long as the time in which requests come; allowed: less")
+        self._defences_fit()
         check_correlations(self)
         return self
+
+    def _defences_fit(self) -> None:
+        serving, defences = self.serving, self.defences
+        if self.attack is not None and self.attack.kind == "cache-thrash" and serving.prefix_cache is None:
+            raise FieldError("attack.kind", "found 'cache-thrash' without a cache to thrash; allowed: with serving.prefix_cache")
+        taken = [(name, getattr(defences, name)) for name in ("length_aware", "isolation")]
+        own = {name: facts.replicas for name, facts in taken if facts is not None and facts.replicas}
+        room = serving.pool.replicas - sum(tier.replicas for tier in serving.tiers) - 1
+        for name, count in own.items():
+            if count > room:
+                raise FieldError(f"defences.{name}.replicas", f"found {count}; allowed: at most {max(0, room)}, so that one of "
+                                                              f"serving.pool.replicas ({serving.pool.replicas}) is left")
+            room -= count
+        clash = {LONG, UNKNOWN} & {tier.name for tier in serving.tiers}
+        if defences.chosen and clash:
+            raise FieldError("serving.tiers", f"found the name {clash.pop()!r}, which a defence needs; allowed: another name")

@@ -202,4 +202,4 @@ def _requests(traffic: Traffic) -> Requests:
 
 def _nothing() -> Traffic:
     numbers, whole, mask = np.zeros(0), np.zeros(0, np.int64), np.zeros(0, bool)
-    return Traffic(numbers, numbers, numbers, whole, whole, mask, whole, mask)
+    return Traffic(numbers, numbers, numbers, whole, whole, mask, whole, mask, mask)

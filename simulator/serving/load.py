@@ -37,6 +37,7 @@ class Traffic(NamedTuple):
     hostile: np.ndarray  # True: made to burn resources
     group: np.ndarray  # how the prompt begins, an index of `Demand.beginnings`; -1: as no other
     refused: np.ndarray  # True: never reaches the fleet
+    cut: np.ndarray  # True: its answer is ended early
 
     @property
     def size(self) -> int:
@@ -142,7 +143,7 @@ def _drawn(scenario: ServingScenario, stream: Stream) -> Iterator[Block]:
     rate = rate_of(load, stream("bursts"))
     if rate.expected[-1] > _MOST:
         raise UserError(f"load.rate: found some {rate.expected[-1]:,.0f} requests; allowed: at most {_MOST:,}")
-    draws = _Draws(scenario, stream)
+    draws = Draws(scenario, stream)
     counts, times = stream("arrivals"), stream("arrival times")
     count = max(1, math.ceil(rate.expected[-1] / BLOCK))
     cuts = np.unique(np.searchsorted(rate.expected, rate.expected[-1] * np.arange(1, count) / count))
@@ -159,7 +160,7 @@ def _replayed(scenario: ServingScenario, stream: Stream) -> Iterator[Block]:
     load = scenario.load
     assert load.trace is not None
     trace = read_requests(load.trace, tuple(tier.name for tier in scenario.serving.tiers), load.duration_s)
-    draws = _Draws(scenario, stream)
+    draws = Draws(scenario, stream)
     for first in range(0, trace.arrival_s.size, BLOCK):
         rows = slice(first, first + BLOCK)
         last = first + BLOCK >= trace.arrival_s.size
@@ -168,7 +169,7 @@ def _replayed(scenario: ServingScenario, stream: Stream) -> Iterator[Block]:
         yield Block(until_s, draws.requests(trace.arrival_s[rows], trace, rows))
 
 
-class _Draws:
+class Draws:
     """What requests are beside their time of arrival."""
 
     def __init__(self, scenario: ServingScenario, stream: Stream) -> None:
@@ -200,4 +201,4 @@ class _Draws:
             tier = tier if trace.tier is None else trace.tier[rows]
             user = user if trace.user is None else trace.user[rows]
         return Traffic(arrival_s, prompt, np.minimum(output, float(load.longest)), tier, user, np.zeros(n, bool), group,
-                       np.zeros(n, bool))
+                       np.zeros(n, bool), np.zeros(n, bool))

@@ -15,6 +15,7 @@ from simulator.errors import UserError
 from simulator.performance.hardware import needed, node_power
 from simulator.scenario.serving import ServingScenario
 from simulator.serving.costs import costs, kinds
+from simulator.serving.tiers import with_tiers
 
 # What takes a replica down; components that only slow a training job leave it up.
 _STOPS = ("hardware", "software", "planned", "preemption")
@@ -61,6 +62,7 @@ class ServePlan:
 
 def plan_serving(scenario: ServingScenario) -> ServePlan:
     """Return the plan of a serving file; UserError where a model does not fit, or a value is nowhere to be had."""
+    scenario = with_tiers(scenario)
     serving, accelerator = scenario.serving, scenario.serving.accelerator
     found = kinds(scenario)
     pool, prompts = serving.pool, serving.prompts

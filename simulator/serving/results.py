@@ -15,7 +15,7 @@ from simulator.serving.plan import ServePlan
 KINDS = ("ttft", "tpot", "e2e")  # time to first token, time per output token after it, from arrival to the last token
 QUANTILES = (0.5, 0.9, 0.99)
 HOSTILE = "hostile"
-_COUNTS = ("requests", "done", "rejected", "unfinished", "met", "tokens", "tokens_met", "prompt_tokens", "evictions")
+_COUNTS = ("requests", "done", "rejected", "unfinished", "met", "tokens", "tokens_met", "prompt_tokens", "evictions", "cut")
 
 
 @dataclass
@@ -65,9 +65,9 @@ class Counts:
         for name, value in gone.items():
             self.all_gone[name] += float(value)
         counted = (arrival_s >= self.window_s[0]) & (arrival_s < self.window_s[1])
-        self._count(q, places[counted], group[counted])
+        self._count(q, places[counted], group[counted], traffic.cut[places[counted]])
 
-    def _count(self, q: Requests, places: np.ndarray, group: np.ndarray) -> None:
+    def _count(self, q: Requests, places: np.ndarray, group: np.ndarray, cut: np.ndarray) -> None:
         state, output = q.state[places], q.output[places]
         done, refused = state == DONE, state == REJECTED
         end_s = np.where(done, q.end_s[places], np.inf)
@@ -75,10 +75,10 @@ class Counts:
         times_s = {"ttft": first_s - q.arrival_s[places], "e2e": end_s - q.arrival_s[places]}
         with np.errstate(invalid="ignore", divide="ignore"):
             times_s["tpot"] = np.where(np.isfinite(end_s), (end_s - first_s) / (output - 1.0), np.inf)
-        met = done & (times_s["ttft"] <= self.first_token_s) & ((output <= 1.0) | (times_s["tpot"] <= self.per_token_s))
+        met = done & ~cut & (times_s["ttft"] <= self.first_token_s) & ((output <= 1.0) | (times_s["tpot"] <= self.per_token_s))
         weights = {"requests": np.ones(places.size), "done": done, "rejected": refused, "unfinished": ~done & ~refused,
                    "met": met, "tokens": np.where(done, output, 0.0), "tokens_met": np.where(met, output, 0.0),
-                   "prompt_tokens": np.where(done, q.prompt[places], 0.0), "evictions": q.evictions[places]}
+                   "prompt_tokens": np.where(done, q.prompt[places], 0.0), "evictions": q.evictions[places], "cut": done & cut}
         for name, weight in weights.items():
             self.sums[name] += np.bincount(group, weight, self.groups)
         for kind, name in enumerate(KINDS):
@@ -125,7 +125,7 @@ def row_of(plan: ServePlan, counts: Counts, m: Meter) -> dict[str, float]:
     cost_usd = plan.usd_per_accelerator_s * m.on_s
     idle_usd = plan.usd_per_accelerator_s * idle_s
     row = {
-        "time_s": m.time_s, **_group(counts, np.arange(counts.groups), m.time_s),
+        "time_s": m.time_s, **sums_of(counts, np.arange(counts.groups), m.time_s),
         "tokens_per_s": m.made / m.time_s, "prompt_tokens_per_s": m.worked / m.time_s,
         "energy_j": energy_j, "energy_idle_j": idle_j, "carbon_kg": plan.power.carbon_kg_per_j * energy_j,
         "cost_usd": cost_usd, "cost_idle_usd": idle_usd, "power_mean_w": energy_j / m.time_s,
@@ -139,7 +139,7 @@ def row_of(plan: ServePlan, counts: Counts, m: Meter) -> dict[str, float]:
     used_s = float(m.used_s.sum())
     for group, name in enumerate(names):
         share = _ratio(float(m.used_s[group]), used_s)
-        found = _group(counts, np.array([group]), m.time_s)
+        found = sums_of(counts, np.array([group]), m.time_s)
         found["used_share"] = share
         found["energy_j"], found["cost_usd"] = share * (energy_j - idle_j), share * (cost_usd - idle_usd)
         # A request also pays for idle time, in proportion.
@@ -156,7 +156,7 @@ def _each(found: dict[str, float], energy_j: float, cost_usd: float, tokens: flo
             "cost_per_query_usd": _ratio(cost_usd, found["done"]), "cost_per_token_usd": _ratio(cost_usd, tokens)}
 
 
-def _group(counts: Counts, groups: np.ndarray, window_s: float) -> dict[str, float]:
+def sums_of(counts: Counts, groups: np.ndarray, window_s: float) -> dict[str, float]:
     """Return counts, promises kept and latencies of some groups together."""
     sums = {name: float(values[groups].sum()) for name, values in counts.sums.items()}
     found = {**sums, "slo_share": _ratio(sums["met"], sums["requests"]), "goodput_per_s": sums["met"] / window_s,

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import simpy
 
+from simulator.serving.defences import defended
 from simulator.serving.fleet import Fleet
 from simulator.serving.histogram import upper_s
 from simulator.serving.load import Demand, Traffic, demand
 from simulator.serving.plan import ServePlan, Stream
-from simulator.serving.results import HOSTILE, KINDS, Counts, Meter, row_of
+from simulator.serving.results import HOSTILE, KINDS, Counts, Meter, row_of, sums_of
+from simulator.serving.threats import attacked
 
 _SAMPLES = 288
 _LEAST_SAMPLE_S = 1.0
@@ -31,6 +33,8 @@ class ServeResult:
         SI, names with units.
     timeline, latencies : dict of ndarray
         Columns, a row a sample of time, and a row a bin that is not empty.
+    honest : dict
+        Counts, promises kept and latencies of honest requests, as in the row.
     balance : dict
         Of the whole history: what the fleet booked and what its requests did.
     """
@@ -38,11 +42,12 @@ class ServeResult:
     row: dict[str, float]
     timeline: dict[str, np.ndarray]
     latencies: dict[str, np.ndarray]
+    honest: dict[str, float]
     balance: dict[str, float]
 
 
 def run_serve_trial(plan: ServePlan, stream: Stream, change: Change | None = None) -> ServeResult:
-    """Serve the requests of one history, from replicas without any until none is left.
+    """Serve the requests of one history, honest and hostile, from replicas without any until none is left.
 
     Parameters
     ----------
@@ -50,9 +55,10 @@ def run_serve_trial(plan: ServePlan, stream: Stream, change: Change | None = Non
     stream : callable
         Purpose -> generator of this trial.
     change : callable, optional
-        Changes the requests before they are served (an attack, a defence).
+        Changes the requests before they are served, after the file's attack and defences.
     """
-    return _Trial(plan, stream, demand(plan.scenario, stream) if change is None else change(demand(plan.scenario, stream))).run()
+    asked = defended(plan.scenario, attacked(plan, demand(plan.scenario, stream), stream), stream)
+    return _Trial(plan, stream, asked if change is None else change(asked)).run()
 
 
 class _Trial:
@@ -76,7 +82,9 @@ class _Trial:
             self.env.process(self._read_meter(at_s))
         self.env.run(until=self.env.process(self._serve()))
         first, last = self.meters
-        return ServeResult(row_of(self.plan, self.counts, last.less(first)), self._timeline(), self._latencies(), self._balance())
+        honest = sums_of(self.counts, np.arange(self.counts.groups - 1), last.time_s - first.time_s)
+        return ServeResult(row_of(self.plan, self.counts, last.less(first)), self._timeline(), self._latencies(), honest,
+                           self._balance())
 
     def _serve(self) -> Generator[simpy.Event, Any, None]:
         """Hand blocks of requests to the fleet; then wait until they are served, at most as long again as they came."""
