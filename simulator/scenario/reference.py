@@ -106,7 +106,7 @@ def _section(section: Section, places: Mapping[type[BaseModel], str]) -> list[st
     rows = [_row(section, name, field, places) for name, field in section.record.model_fields.items()
             if not (issubclass(section.record, Sourced) and name in Sourced.model_fields)]
     rows += _short_forms(section, places)
-    return [*head, "\n".join(["| Key | Unit | Allowed | Default | Meaning |", "|---|---|---|---|---|", *rows])]
+    return [*head, "\n".join(["| Key | Meaning | Unit | Default | Allowed |", "|---|---|---|---|---|", *rows])]
 
 
 def _row(section: Section, name: str, field: FieldInfo, places: Mapping[type[BaseModel], str]) -> str:
@@ -117,7 +117,8 @@ def _row(section: Section, name: str, field: FieldInfo, places: Mapping[type[Bas
     default = f"`{DEFAULTS[path]}`" if path in DEFAULTS else _default(field, quantity)
     if match := _ABSENT.search(meaning):
         default, meaning = match[1].strip(), _ABSENT.sub("", meaning).strip()
-    return f"| `{path[-1]}` | {_unit(quantity)} | {_allowed(field, quantity, shelf, places)} | {default} | {_sentence(meaning)} |"
+    allowed = _allowed(field, quantity, shelf, places)
+    return f"| `{path[-1]}` | {_sentence(meaning)} | {_unit(quantity)} | {default} | {allowed} |"
 
 
 def _sentence(text: str) -> str:
@@ -270,14 +271,15 @@ def _short_forms(section: Section, places: Mapping[type[BaseModel], str]) -> Ite
     """Yield the rows of keys that files may have and records have not: what loading replaces."""
     if section.record is Training:
         for name in ("batch", "sequence"):
-            row = _row(Section("", "", BatchPhase), name, BatchPhase.model_fields[name], places)
-            yield row.replace(" | - | ", " | none | ").removesuffix(" |") + "; short for a schedule of one phase |"
+            meaning = f"{BatchPhase.model_fields[name].description}; with the other, short for a schedule of one phase"
+            short = FieldInfo.merge_field_infos(BatchPhase.model_fields[name], description=meaning)
+            yield _row(Section("", "", BatchPhase), name, short, places)
     if section.record in (Scenario, QueueScenario, ServingScenario):
-        yield "| `extends` |  | text | none | a scenario file that this one changes, relative to this file |"
+        yield "| `extends` | a scenario file that this one changes, relative to this file |  | none | text |"
         recovery = "[failures.recovery](#failuresrecovery)"
-        yield f"| `recovery` |  | {recovery} | none | times laid over those of the failure profile |"
+        yield f"| `recovery` | times laid over those of the failure profile |  | none | {recovery} |"
     if section.record in _WITH_PRESET:
-        yield "| `preset` |  | a name of the catalog | none | the record to start from |"
+        yield "| `preset` | the record to start from |  | none | a name of the catalog |"
 
 
 def _unit_table() -> str:
