@@ -66,7 +66,7 @@ class Episode:
 
 def episodes(study: Study) -> list[Episode]:
     """Return the trials nearest to P50 and P95, with their intervals; one where both are the same trial."""
-    rows = {int(row["trial"]): row for row in study.rows}
+    places = {int(trial): place for place, trial in enumerate(study.column("trial"))}
     timelines = study.timelines()
     names: dict[int, list[str]] = {}
     for which, trial in study.representative().items():
@@ -75,7 +75,8 @@ def episodes(study: Study) -> list[Episode]:
     for trial, of_trial in names.items():
         part = timelines[timelines["which"] == of_trial[0]][["start_s", "end_s", "state", "stretch", "cause"]]
         intervals = [Interval(*values) for values in part.itertuples(index=False)]
-        found.append(Episode(tuple(name.upper() for name in of_trial), rows[trial], intervals))
+        row = {name: values[places[trial]].item() for name, values in study.columns.items()}
+        found.append(Episode(tuple(name.upper() for name in of_trial), row, intervals))
     return found
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from simulator.montecarlo import Study
 
-_DPI = {"svg": 72, "png": 130}
+_DPI = {"svg": 72, "png": 115}
 _PAD_IN = 0.06  # around a plot, inches
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator.report.style import SERIES, plain, styled
 from simulator.validation.calibration import errors
-from simulator.validation.throughput import read_cases
+from simulator.validation.rows import accelerator_of, read_case, read_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ def checked(study: Study) -> Checked:
 
 @cache
 def _checked(generation: str) -> Checked:
-    cases = [case for case in read_cases() if case.accelerator.generation == generation]
+    cases = [read_case(row) for row in read_rows() if accelerator_of(row).generation == generation]
     return Checked(cases, errors(cases))
 
 
