@@ -24,6 +24,7 @@ MAX_NODES = 10_000
 MAX_DEPTH = 50
 _MAX_NUMBER = 80  # a longer scalar stays text, and no quantity accepts it
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _INT = re.compile(r"[-+]?[0-9][0-9_]*")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -184,6 +185,8 @@ class _Builder:
         if isinstance(event, yaml.SequenceStartEvent):
             return self._list(path)
         assert isinstance(event, yaml.ScalarEvent)
+        if _CONTROL.search(event.value):  # an escape: it would reach the terminal
+            raise self._error(event, "found a control character; allowed: text of printable characters")
         return _scalar(event)
 
     def _mapping(self, path: Path) -> dict[str, Any]:

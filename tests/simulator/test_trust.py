@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from hashlib import blake2b
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
+from rich.console import Console
 
 from fuzz.check import failure
 from fuzz.files import files
@@ -19,6 +21,7 @@ from simulator.api import resume, run, run_jobs
 from simulator.columns import csv_column
 from simulator.errors import UserError
 from simulator.performance.search import _divisors
+from simulator.report.tables import plain_table
 from simulator.scenario import load_file, load_scenario, scenario_from_mapping
 from simulator.scenario.loading import load_serving
 from simulator.units import QuantityError
@@ -164,6 +167,14 @@ def test_runs_that_would_not_end_are_refused(place: Path, old: str, new: str, wo
     (place / "x.yaml").write_text(GOOD.replace(old, new), encoding="utf-8")
     with pytest.raises(UserError, match=words):
         run(place / "x.yaml", trials=1)
+
+
+def test_names_are_text_to_a_terminal(place: Path) -> None:
+    assert "control character" in refused(place / "x.yaml", GOOD.replace("name: test", r'name: "\e[31m"'))
+    table = plain_table("[/bold] [link=x]evil[/link]", "")
+    console = Console(width=60, record=True, file=io.StringIO())
+    console.print(table)
+    assert "[/bold] [link=x]evil[/link]" in console.export_text()
 
 
 def test_a_queue_with_failures_without_end_is_refused(place: Path) -> None:
