@@ -8,6 +8,7 @@ import simulator.cli.run
 import simulator.cli.look
 import simulator.cli.plan
 import simulator.cli.serve
+import simulator.cli.threats
 import simulator.cli.levers
 import simulator.cli.compare
 import simulator.cli.sweep
