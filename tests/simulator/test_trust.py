@@ -172,6 +172,7 @@ def test_runs_that_would_not_end_are_refused(place: Path, old: str, new: str, wo
 def test_names_are_text_to_a_terminal(place: Path) -> None:
     assert "control character" in refused(place / "x.yaml", GOOD.replace("name: test", r'name: "\e[31m"'))
     table = plain_table("[/bold] [link=x]evil[/link]", "")
+    table.add_row("wide enough for the title to stand in one line")
     console = Console(width=60, record=True, file=io.StringIO())
     console.print(table)
     assert "[/bold] [link=x]evil[/link]" in console.export_text()
