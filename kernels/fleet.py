@@ -25,15 +25,10 @@ from kernels.serving_packs import (
     REJECTED,
     RUNNING,
     TOKENS,
-    WAITING,
-    WHOLE,
     Costs,
     Replicas,
     Requests,
 )
-
-__all__ = ["DONE", "PROMPT", "PROMPTS", "REJECTED", "RUNNING", "TOKENS", "WAITING", "WHOLE", "Costs", "Replicas", "Requests",
-           "advance", "choose", "fail", "iterations_s", "iterations_until", "settle"]
 
 _HALF_TILE = 64.0  # keys that a fused kernel takes in vain at the end (`kernels.roofline`)
 
@@ -176,8 +171,7 @@ def _plan(c: Costs, q: Requests, r: Replicas, k: int) -> None:
     """Begin what the replica does next: nothing, iterations until a request ends, or one iteration with pieces of prompts."""
     pool = r.pool[k]
     _admit(c, q, r, k)
-    inside = r.active[k] + r.pending[k]
-    before = inside
+    before = inside = r.active[k] + r.pending[k]
     while inside > 1 and r.held[k] + inside * c.tokens[pool] > c.capacity[pool]:
         _evict(c, q, r, k)
         inside -= 1
