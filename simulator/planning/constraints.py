@@ -109,6 +109,11 @@ def column_name(text: str) -> str:
     raise UserError(unknown_name("result", text, sorted({AVAILABILITY, "peak_power", *map(file_key, _known()), *_PLAIN})))
 
 
+def is_known(column: str) -> bool:
+    """Whether any run may have a column; others depend on the scenario, and on how they are spelt."""
+    return column in (*_known(), *_PLAIN, PEAK_POWER)
+
+
 @lru_cache(maxsize=1)
 def _known() -> tuple[str, ...]:
     """Return the columns that results may have."""

@@ -14,7 +14,7 @@ from simulator.errors import UserError
 from simulator.montecarlo.points import PointRows, points_of, run_points
 from simulator.performance import estimate_steps
 from simulator.planning.axes import Axis, check_design, check_values, design_points
-from simulator.planning.constraints import PEAK_POWER, Constraint, Judgement, judge
+from simulator.planning.constraints import PEAK_POWER, Constraint, Judgement, is_known, judge
 from simulator.planning.layouts import why_it_loses
 from simulator.planning.least import RESULTS
 from simulator.planning.pareto import beaten, front
@@ -260,6 +260,7 @@ def search(scenario: Scenario, axes: Sequence[Axis], minimise: Objective, constr
     _add(plan, space, points)
     if not race.entries:
         raise UserError(f"no candidate can run; the first one: {plan.impossible[0][1]}")
+    _check_columns(race)
     say("race")
     race.run()
     for axis in axes:
@@ -270,6 +271,18 @@ def search(scenario: Scenario, axes: Sequence[Axis], minimise: Objective, constr
     say("front of days, dollars and tonnes")
     _complete_front(plan)
     return plan
+
+
+def _check_columns(race: Race) -> None:
+    """Raise UserError for a constraint on what runs do not have, from one trial where its name does not tell."""
+    if all(is_known(c.column) for c in race.constraints):
+        return
+    race.used += 1
+    rows = race.rows_of([race.entries[0].candidate], 1, 0)[0]
+    if isinstance(rows, str):  # told when the race comes to it
+        return
+    for c in race.constraints:
+        judge(c, rows)
 
 
 def _add(plan: Plan, space: Space, points: Sequence[dict[str, Any]]) -> list[Entry]:

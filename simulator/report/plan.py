@@ -33,7 +33,9 @@ def plan_view(plan: Plan) -> Group:
     else:
         parts += [_choice_table(plan, plan.choice), *_chances(plan, plan.choice)]
     parts += [Text(line) for line in ("", *_others(plan))]
-    parts += [Text(""), _fates_table(plan), Text(""), _front_table(plan), Text(""), Text(_effort(plan))]
+    parts += [Text(""), _fates_table(plan), Text("")]
+    parts += [_front_table(plan), Text("")] if plan.simulated else []
+    parts.append(Text(_effort(plan)))
     return Group(*parts)
 
 

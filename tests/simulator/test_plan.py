@@ -144,6 +144,11 @@ def test_nothing_that_meets_the_constraints_is_told_with_what_is_nearest():
     assert plan_json(again)["choice"] is None
 
 
+def test_a_constraint_on_what_no_run_has_is_told_before_the_race():
+    with pytest.raises(UserError, match="no result 'cost_foo_usd'"):
+        planned(UNCERTAIN, OVER, ["P(time <= 1 s) >= 0.9", "cost_foo_usd <= 3 USD"])
+
+
 @pytest.mark.parametrize(("over", "message"), [
     (["cluster.spairs=1,2"], "spares"),
     (["cluster.spares=0..64", "cluster.spares=1"], "twice"),
