@@ -165,6 +165,15 @@ def test_the_rows_of_extending_are_predicted(tmp_path: Path) -> None:
     assert abs(float(line["error"])) < 0.3
 
 
+def test_the_model_lists_its_sections_and_names_every_kernel() -> None:
+    page = ROOT / "docs" / "model.md"
+    listed = re.findall(r"\]\(#([\w-]+)\)", prose(page).split("Contents: ")[1].split("\n\n")[0])
+    assert listed == [anchor(title) for title in re.findall(r"^## (.+)$", prose(page), re.MULTILINE)]
+    files = [file for folder in ("kernels", "simulator/accounting") for file in sorted((ROOT / folder).glob("[a-z]*.py"))]
+    text = page.read_text(encoding="utf-8")
+    assert [name(file) for file in files if f"`{name(file)}`" not in text] == []
+
+
 WITH_PYTHON = [page for page in OURS if blocks(page, "python")]
 
 
