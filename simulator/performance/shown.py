@@ -21,7 +21,7 @@ def step_html(estimate: StepEstimate) -> str:
             + ("" if math.isnan(watts) else f", {watts / estimate.step.time_s:,.0f} W an accelerator"))
     times_s = {**estimate.phases_s, "waiting for the slowest": whole_s - estimate.step.time_s}
     phases = [(name.removesuffix("_s").replace("_", " "), f"{time_s:.4g}", f"{time_s / whole_s:.1%}", html.bar(time_s / whole_s))
-              for name, time_s in times_s.items() if time_s > 0.0]
+              for name, time_s in times_s.items() if time_s > 1e-6 * whole_s]
     memory = estimate.memory
     terms = [(name.replace("_", " "), f"{size / 2**30:.1f}", f"{size / memory.total:.1%}", html.bar(size / memory.total))
              for name, size in memory._asdict().items() if size > 0.0 and name != "total"]

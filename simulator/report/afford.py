@@ -126,9 +126,13 @@ def _choices_table(title: str, first: str, *more: str) -> Table:
     return plain_table(title, first, "parameters", "tokens", "a param.", "loss", "MFU", "days", "MWh", "training USD", *more)
 
 
+def _mwh(energy_j: float) -> str:
+    return f"{energy_j / _MWH:,.0f}" if energy_j >= 1000.0 * _MWH else f"{energy_j / _MWH:,.4g}"
+
+
 def _cells(choice: Choice) -> tuple[str, ...]:
     return (short(choice.parameters), short(choice.tokens), f"{choice.tokens / choice.parameters:.3g}", f"{choice.loss:.3f}",
-            f"{choice.mean('mfu'):.1%}", f"{choice.mean('time_s') / _DAY:,.3g}", f"{choice.mean('energy_j') / _MWH:,.4g}",
+            f"{choice.mean('mfu'):.1%}", f"{choice.mean('time_s') / _DAY:,.3g}", _mwh(choice.mean("energy_j")),
             f"{choice.training_usd:,.0f}")
 
 
@@ -209,7 +213,7 @@ def deadline_view(scenario: Scenario, choice: DeadlineChoice) -> Group:
         table.add_row(f"{one.fit.accelerators:,}", f"{one.chance['probability']:.1%}",
                       f"{one.chance['low']:.0%} to {one.chance['high']:.0%}",
                       *(f"{one.quantile('time_s', q) / _DAY:,.4g}" for q in (0.5, 0.95)), f"{one.fit.mfu:.1%}",
-                      f"{one.mean('energy_j') / _MWH:,.4g}", f"{one.mean('cost_usd'):,.0f}",
+                      _mwh(one.mean("energy_j")), f"{one.mean('cost_usd'):,.0f}",
                       f"{layout.tensor} x {layout.pipeline} x {layout.data}", ", ".join(marks))
     lines = [f"{label}: {one.fit.accelerators:,} accelerators finish in time with a chance of {one.chance['probability']:.0%}, "
              f"for {one.mean('cost_usd'):,.0f} USD on average"

@@ -171,7 +171,7 @@ def _differences(ax: Axes, found: Comparison, column: str) -> None:
     ax.axvline(0.0, color="#666666", lw=1.0, ls="--")
     labels = [label if found.paired[i] else f"{label}\n(not paired)" for i, label in enumerate(found.labels)][1:]
     _finish(ax, labels)
-    ax.set_title("difference by trial; dot: mean and its 95 % interval")
+    ax.set_title("difference by trial (dot: mean, 95 %)")
     ax.set_xlabel(label_of(column, unit).replace(name_of(column), f"{name_of(column)} less that of {found.labels[0]}"))
 
 

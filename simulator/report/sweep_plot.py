@@ -64,10 +64,14 @@ def _one_axis(found: SweepResult, column: str) -> Figure:
     """Draw a panel a result: P50 with the band from P5 to P95 along the first axis."""
     drawn = [name for name in dict.fromkeys((column, *_DRAWN))
              if name in found.names and not np.isnan(found.statistic(name)).all()]
-    figure = _figure(max(5.5, 4.2 * len(drawn)), 4.0)
+    rows = max(1, -(-len(drawn) // 2))
+    figure = _figure(5.5 if len(drawn) < 2 else 9.6, 0.4 + 3.4 * rows)
     axis = found.sweep.axes[0]
     values = [point[axis.path] for point in found.sweep.points]
-    for ax, name in zip(figure.subplots(1, max(1, len(drawn)), squeeze=False)[0], drawn, strict=False):
+    panels = figure.subplots(rows, min(2, max(1, len(drawn))), squeeze=False).ravel()
+    for ax in panels[len(drawn):]:
+        ax.set_axis_off()
+    for ax, name in zip(panels, drawn, strict=False):
         _line(ax, found, name, axis, list(range(len(values))), BLUE, "-")
         _along(ax, axis, values)
         unit = unit_for(found, name)
