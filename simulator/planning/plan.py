@@ -19,7 +19,7 @@ from simulator.planning.layouts import why_it_loses
 from simulator.planning.least import RESULTS
 from simulator.planning.pareto import beaten, front
 from simulator.planning.race import FIRST, INDIFFERENCE, Entry, Gap, Race
-from simulator.planning.space import Space, finer, gridded, key_of, placed_axes, step_of
+from simulator.planning.space import Space, finer, gridded, key_of, step_of
 from simulator.planning.zoom import Vertex, best_of_range
 from simulator.scenario import Scenario
 from simulator.scenario.planning import Objective
@@ -241,7 +241,6 @@ def search(scenario: Scenario, axes: Sequence[Axis], minimise: Objective, constr
         An axis or a value is wrong; too many candidates; no candidate can be planned; results lack a column.
     """
     most = scenario.monte_carlo.trials
-    axes = placed_axes(scenario, axes)
     grid = [gridded(axis, step_of(axis, scenario)) for axis in axes]
     if (count := check_design(grid, "grid", None)) > MAX_CANDIDATES:
         raise UserError(f"found {count:,} candidates; allowed: at most {MAX_CANDIDATES:,}: fewer values, or ranges")

@@ -24,7 +24,7 @@ from simulator.scenario.edits import edited
 from simulator.scenario.paths import quantity_at
 from simulator.scenario.planning import Objective
 
-SITE, BATCH = "facility.site", "training.batch"
+SITE = "facility.site"
 GRID = 7  # values of a range that are tried at first
 # Parts of a scenario that decide which layout is best, by objective: prices where dollars do.
 _LAYOUT_PARTS = ("year", "model", "training", "cluster")
@@ -148,15 +148,6 @@ def peak_power_w(plan: RunPlan) -> float:
         facility_powers_w(one.supply.overhead, float(it_w), met.table[:, TEMPERATURE], facility_w)
         found = max(found, float(facility_w.max()))
     return found
-
-
-def placed_axes(scenario: Scenario, axes: Sequence[Axis]) -> list[Axis]:
-    """Return axes at the paths that scenarios have: a batch is that of the one stretch of the schedule."""
-    stretches = len(scenario.training.batch_schedule)
-    if stretches > 1 and any(axis.path == BATCH for axis in axes):
-        raise UserError(f"--over {BATCH}: found a batch schedule of {stretches} stretches; allowed: "
-                        "training.batch_schedule.0.batch, and so on")
-    return [replace(axis, path="training.batch_schedule.0.batch") if axis.path == BATCH else axis for axis in axes]
 
 
 def step_of(axis: Axis, scenario: Scenario) -> int:

@@ -10,6 +10,7 @@ from simulator.scenario.loading import scenario_over
 from simulator.scenario.models import Scenario
 
 _SIZE, _DATA = "cluster.accelerators", "training.layout.data"
+_SHORT = ("training.batch", "training.sequence")
 
 
 def edited(scenario: Scenario, changes: Mapping[str, Any], where: str = "edit") -> Scenario:
@@ -36,7 +37,7 @@ def edited(scenario: Scenario, changes: Mapping[str, Any], where: str = "edit") 
         layout.pop("data", None)
     overlay: dict[str, Any] = {}
     for path, value in changes.items():
-        _lay(overlay, base, path, value, where)
+        _lay(overlay, base, _in_schedule(path, base, where), value, where)
     return scenario_over(base, overlay, where)
 
 
@@ -49,6 +50,17 @@ def value_at(scenario: Scenario, path: str) -> Any:
         else:
             found = found.get(step) if isinstance(found, dict) else None
     return found
+
+
+def _in_schedule(path: str, base: dict[str, Any], where: str) -> str:
+    """Return the path in the batch schedule that `training.batch` and `training.sequence` are short for."""
+    if path not in _SHORT:
+        return path
+    stretches = len(base["training"]["batch_schedule"])
+    if stretches > 1:
+        raise UserError(f"{where}: {path}: found a batch schedule of {stretches} stretches; allowed: "
+                        f"training.batch_schedule.0.{path.rsplit('.', 1)[1]}, and so on")
+    return path.replace("training.", "training.batch_schedule.0.")
 
 
 def _lay(overlay: dict[str, Any], base: Any, path: str, value: Any, where: str) -> None:

@@ -75,3 +75,16 @@ def test_an_item_of_a_list_changes_alone():
     changed = edited(SMALL, {"training.batch_schedule.0.batch": "2 M"})
     assert value_at(changed, "training.batch_schedule.0.batch") != value_at(SMALL, "training.batch_schedule.0.batch")
     assert value_at(changed, "training.batch_schedule.0.sequence") == value_at(SMALL, "training.batch_schedule.0.sequence")
+
+
+def test_the_short_form_of_a_batch_changes_its_one_stretch():
+    changed = edited(SMALL, {"training.batch": "2 M", "training.sequence": 1024})
+    assert value_at(changed, "training.batch_schedule.0.batch") == 2_000_000
+    assert value_at(changed, "training.batch_schedule.0.sequence") == 1024
+
+
+def test_the_short_form_of_a_batch_needs_a_schedule_of_one_stretch():
+    two = edited(SMALL, {"training.batch_schedule": [{"until": "50 B", "batch": "1 M", "sequence": 2048},
+                                                     {"batch": "2 M", "sequence": 2048}]})
+    with pytest.raises(UserError, match=r"--over: training.batch: found a batch schedule of 2 stretches"):
+        edited(two, {"training.batch": "2 M"}, "--over")
