@@ -162,7 +162,9 @@ def _cdf(name: str, p: Parameters, x: float) -> float:
         if x <= low or x >= high:
             return float(x >= high)
         width = high - low
-        return (x - low) ** 2 / (width * (mode - low)) if x < mode else 1.0 - (high - x) ** 2 / (width * (high - mode))
+        if x < mode:  # ratios, because a square may be beyond all numbers
+            return (x - low) / width * ((x - low) / (mode - low))
+        return 1.0 - (high - x) / width * ((high - x) / (high - mode))
     low, high = p if name == "uniform" else _shapes(name, p)[2:]
     part = min(max((x - low) / (high - low), 0.0), 1.0)
     if name == "uniform":

@@ -290,3 +290,9 @@ def test_a_cut_one_of_a_child_replaces_its_parents(tmp_path: Path) -> None:
     (tmp_path / "child.yaml").write_text("extends: base.yaml\nfacility: {pue: {uniform: [1.2, 1.4]}}\n")
     assert load_scenario(tmp_path / "base.yaml").uncertain()["facility.pue"].cut == (1.1, 1.5)
     assert load_scenario(tmp_path / "child.yaml").uncertain()["facility.pue"].name == "uniform"
+
+
+def test_a_triangle_as_wide_as_numbers_go_has_shares():
+    from simulator.quantiles import share
+
+    assert share("triangular", (0.0, 1e200, 1e300), 0.0, 1e299) == pytest.approx(0.19, rel=1e-6)
