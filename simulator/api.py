@@ -39,6 +39,7 @@ from simulator.scenario import (
     queue_from_mapping,
     scenario_from_mapping,
 )
+from simulator.scenario.lifecycle import LifecycleScenario
 from simulator.units import QuantityError, parse_quantity
 
 __all__ = [
@@ -51,7 +52,7 @@ __all__ = [
 notebook.register()
 
 Source = str | Path | Mapping[str, Any] | Scenario
-S = TypeVar("S", bound=Scenario | QueueScenario | ServingScenario)
+S = TypeVar("S", bound=Scenario | QueueScenario | ServingScenario | LifecycleScenario)
 
 
 def load(source: Source) -> Scenario:

@@ -9,6 +9,7 @@ import simulator.cli.look
 import simulator.cli.plan
 import simulator.cli.serve
 import simulator.cli.threats
+import simulator.cli.lifecycle
 import simulator.cli.levers
 import simulator.cli.compare
 import simulator.cli.sweep

@@ -13,6 +13,7 @@ import numpy as np
 from simulator.fields import Distribution, Record, map_distributions
 from simulator.montecarlo.streams import Streams, stream
 from simulator.scenario import QueueScenario, Scenario, ServingScenario
+from simulator.scenario.lifecycle import LifecycleScenario
 from simulator.scenario.monte_carlo import correlated, normal_correlations, uncertain
 
 _BITS = 30  # of a Sobol number: 2^30 points
@@ -32,7 +33,7 @@ class Inputs:
         By path, in the order of the scenario.
     """
 
-    def __init__(self, scenario: Scenario | QueueScenario | ServingScenario) -> None:
+    def __init__(self, scenario: Scenario | QueueScenario | ServingScenario | LifecycleScenario) -> None:
         self.distributions: dict[str, Distribution] = uncertain(scenario)
         self.paths = tuple(sorted(self.distributions))
         self._how = scenario.monte_carlo

@@ -56,7 +56,7 @@ def _table(title: str, *columns: str) -> Table:
 def _honest(study: ThreatStudy) -> RenderableType:
     trials = study.scenario.monte_carlo.trials
     table = _table(f"{study.scenario.name}: {trials:,} {'trial' if trials == 1 else 'trials'}\n"
-                   "Honest users: first token (s), others (ms), each P50 and P99; answer (s) P99",
+                   "Honest users: first token (s), others (ms), P50 and P99; answer (s) P99",
                    "kept (%)", "refused", "cut", *(label for _, label, _ in _LATENCIES))
     for name in study.names:
         came = _mean(study, name, "requests")
@@ -72,7 +72,7 @@ def _shown(value: float, divisor: float) -> str:
 
 def _bill(study: ThreatStudy) -> RenderableType:
     sized = bool(study.sizes)
-    table = _table("The bill (means): USD of the fleet, of which hostile; of the attacker; extra\nUSD for each of these",
+    table = _table("The bill (means): USD of the fleet, of which hostile; of the attacker;\nextra USD for each of these",
                    "replicas", *(["needed"] if sized else []), "kWh", "kgCO2e",
                    "USD", "hostile", "attacker", "each")
     for name in study.names:

@@ -18,7 +18,7 @@ from simulator.scenario.reading import Document, Path, dotted, place
 FOLDERS = "CLUSTERCOST_FOLDERS"
 
 
-def check_named_files(document: Document, file: str, top: str) -> None:
+def check_named_files(document: Document, file: str, top: str, more: tuple[tuple[Path, str], ...] = ()) -> None:
     """Raise UserError where a scenario file names a file outside the folders it may read.
 
     Parameters
@@ -29,8 +29,10 @@ def check_named_files(document: Document, file: str, top: str) -> None:
         The scenario file; names in it are relative to its folder.
     top : str
         The file that the user named, which `file` is or which extends it.
+    more : tuple
+        Path and name of files that it names beside those of all scenario files.
     """
-    for path, name in _named(document.data, ()):
+    for path, name in (*_named(document.data, ()), *more):
         target = FilePath(os.path.realpath(os.path.join(os.path.dirname(file), name)))
         folders = _folders(top)
         if not any(_within(target, folder) for folder in folders):
