@@ -254,7 +254,7 @@ def search(scenario: Scenario, axes: Sequence[Axis], minimise: Objective, constr
         return run_points(points, workers=1 if alone else workers, dask=False if alone else dask)
 
     race = Race(RESULTS[minimise], constraints, most, run, indifference)
-    plan = Plan(scenario, minimise, axes, race, [])
+    plan = Plan(scenario, minimise, list(axes), race, [])
     say(f"{len(points):,} candidates: layouts, memory, least time, cost and energy")
     _add(plan, space, points)
     if not race.entries:

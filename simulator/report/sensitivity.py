@@ -13,9 +13,9 @@ from simulator.errors import UserError
 from simulator.montecarlo.tables import HEADLINE
 from simulator.planning.sensitivity import LUCK, MATTERS, Sensitivity, Swing, Tornado, advice
 from simulator.planning.sobol import Indices
+from simulator.report.plots.drivers import quantity
 from simulator.report.tables import plain_table
 from simulator.scenario.monte_carlo import uncertain
-from simulator.units import KINDS, parse_quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,19 +25,7 @@ _BAR = 8  # cells of the longest bar
 _MOST = 12  # inputs in a panel
 _WIDTH, _PLACE, _MARGIN = 10.0, 0.34, 0.95  # inches; height of a bar, and of what is around the bars of a panel
 _LOW, _HIGH, _LUCK = "#0072B2", "#D55E00", "#BBBBBB"
-_LETTERS = ((1e12, " T"), (1e9, " B"), (1e6, " M"))  # as scenario files write large counts
 _SEEN = 1e-3  # of the widest bar, below which an input has none
-
-
-def input_text(value: float, kind: str) -> str:
-    """Return a value of an input in the unit in which its kind is usually written."""
-    _, _, unit = KINDS[kind][1].partition(" ")
-    if not unit:
-        size, letter = next(((size, letter) for size, letter in _LETTERS if abs(value) >= size), (1.0, ""))
-        return f"{value / size:,.4g}{letter}"
-    if kind == "rate":  # "3.8 per 1000 days"
-        return f"{value * 1000.0 * 86400.0:,.4g} per 1000 days"
-    return f"{value / parse_quantity(f'1 {unit}', kind):,.4g} {unit}"
 
 
 def sensitivity_json(found: Sensitivity) -> dict[str, Any]:
@@ -88,7 +76,7 @@ def sensitivity_view(found: Sensitivity) -> Group:
     inputs = plain_table(f"{found.scenario.name}: what is not known", "", "P10", "central", "P90")
     inputs.columns[0].overflow = "fold"
     for path, values in _values(found).items():
-        inputs.add_row(path, *(input_text(value, kinds[path].kind) for value in values))
+        inputs.add_row(path, *(quantity(value, kinds[path].kind) for value in values))
     parts: list[Table | Text] = [inputs, Text("")]
     for column, tornado in found.tornados.items():
         if not math.isnan(tornado.central):
@@ -187,7 +175,7 @@ def _panel(ax: Axes, found: Sensitivity, tornado: Tornado, swings: list[Swing]) 
             ends.append(end / divisor)
             ax.barh(i, ends[-1] - central, left=central, color=colour, height=0.66)
             right = (end > tornado.central) if end != tornado.central else (swing.change > 0) == (colour == _HIGH)
-            _beside(ax, ends[-1], i, input_text(value, kinds[swing.path].kind), right=right)
+            _beside(ax, ends[-1], i, quantity(value, kinds[swing.path].kind), right=right)
     low, high = tornado.luck[0] / divisor, tornado.luck[1] / divisor
     ax.barh(len(swings), high - low, left=low, color=_LUCK, height=0.66)
     ax.axvline(central, color="#222222", lw=0.9)

@@ -36,7 +36,8 @@ def _summary_cells(results: list[EnergyResult]) -> list[tuple[str, ...]]:
     return [(name, f"{s['rows']:.0f}", f"{s['median']:.1%}", f"{s['worst']:.1%}") for name, s in summary(results).items()]
 
 
-def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]], left: int = 1) -> Table:
+def table_of(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]], left: int = 1) -> Table:
+    """Return a table for the terminal, its first `left` columns and remarks at the left."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for i, name in enumerate(head):
         table.add_column(name, justify="left" if i < left or name == "remark" else "right")
@@ -49,18 +50,18 @@ def energy_view(results: list[EnergyResult]) -> Group:
     """Return predictions for the terminal: energy, cost, what cannot be predicted, remarks, and errors in sum."""
     energy, cost = [r for r in results if _predicted(r)], [r for r in results if r.counts == "cost"]
     others = [r for r in results if not _predicted(r) and r.counts != "cost"]
-    parts = [_table("Energy, MWh; carbon, t", _HEAD, [_cells(r) for r in energy], 2)]
+    parts = [table_of("Energy, MWh; carbon, t", _HEAD, [_cells(r) for r in energy], 2)]
     if cost:
-        parts.append(_table("Cost, USD", ("row", "published", "predicted", "error", "remark"), [_cost_cells(r) for r in cost]))
+        parts.append(table_of("Cost, USD", ("row", "published", "predicted", "error", "remark"), [_cost_cells(r) for r in cost]))
     named = [r for r in results if r.run in NAMED]
     if named:
-        parts.append(_table("Named runs, MWh; carbon, t", _HEAD, [_cells(r) for r in named], 2))
-        parts.append(_table("Nodes", ("row", "mean node W", "cluster peak over mean, 2 s"),
+        parts.append(table_of("Named runs, MWh; carbon, t", _HEAD, [_cells(r) for r in named], 2))
+        parts.append(table_of("Nodes", ("row", "mean node W", "cluster peak over mean, 2 s"),
                             [(r.run, _number(r.node_w), shown(r.peak_to_mean, ".3f")) for r in named]))
     if others:
-        parts.append(_table("Not predicted", ("row", "remark"), [(r.run, r.remark) for r in others], 2))
-    parts.append(_table("Remarks", ("row", "remark"), [(r.run, r.remark) for r in energy], 2))
-    parts.append(_table("Absolute error", ("rows", "number", "median", "worst"), _summary_cells(results)))
+        parts.append(table_of("Not predicted", ("row", "remark"), [(r.run, r.remark) for r in others], 2))
+    parts.append(table_of("Remarks", ("row", "remark"), [(r.run, r.remark) for r in energy], 2))
+    parts.append(table_of("Absolute error", ("rows", "number", "median", "worst"), _summary_cells(results)))
     return Group(*[item for part in parts for item in (part, Text(""))])
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from simulator import catalog
 from simulator.catalog.records import AcceleratorRecord, ModelRecord
 from simulator.scenario.serving import Narrow
 from simulator.validation.energy import shown
-from simulator.validation.energy_tables import markdown
+from simulator.validation.energy_tables import markdown, table_of
 from simulator.validation.serving import ServingResult, other_batches, summary
 from simulator.validation.serving_fit import Calibration, Constants
 from simulator.validation.serving_queries import (
@@ -54,28 +53,19 @@ def _summary_cells(results: list[ServingResult]) -> list[tuple[str, ...]]:
             for group, quantities in summary(results).items() for quantity, s in quantities.items()]
 
 
-def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]], left: int = 1) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i < left or name == "remark" else "right")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
 def serving_view(results: list[ServingResult]) -> Group:
     """Return predictions for the terminal: rows, what cannot be predicted, remarks, and errors in sum."""
     good = [r for r in results if r.predicted_itl_ms is not None]
     bad = [r for r in results if r.predicted_itl_ms is None]
     parts = []
     if good:
-        parts.append(_table("Serving: measured, predicted", _HEAD, [_cells(r) for r in good]))
+        parts.append(table_of("Serving: measured, predicted", _HEAD, [_cells(r) for r in good]))
     if bad:
-        parts.append(_table("Not predicted", ("row", "remark"), [(r.row, r.remark) for r in bad]))
+        parts.append(table_of("Not predicted", ("row", "remark"), [(r.row, r.remark) for r in bad]))
     if any(r.remark for r in good):
-        parts.append(_table("Remarks", ("row", "remark"), [(r.row, r.remark) for r in good if r.remark]))
+        parts.append(table_of("Remarks", ("row", "remark"), [(r.row, r.remark) for r in good if r.remark]))
     if lines := _summary_cells(results):
-        parts.append(_table("Errors", _SUMMARY, lines, 2))
+        parts.append(table_of("Errors", _SUMMARY, lines, 2))
     return Group(*[item for part in parts for item in (part, Text(""))])
 
 
@@ -124,8 +114,8 @@ def gemini_sum() -> str:
 
 def queries_view() -> Group:
     """Return estimates of queries for the terminal."""
-    return Group(_table("Epoch's estimates of a query, Wh", *epoch_rows()), Text(""), Text(gemini_sum()), Text(""),
-                 _table("Queries of models of known size, Wh", *gemini_rows()))
+    return Group(table_of("Epoch's estimates of a query, Wh", *epoch_rows()), Text(""), Text(gemini_sum()), Text(""),
+                 table_of("Queries of models of known size, Wh", *gemini_rows()))
 
 
 def _constants(c: Constants) -> dict[str, float]:

@@ -19,7 +19,8 @@ from simulator.montecarlo.trials import Trials
 from simulator.montecarlo.variance import variance_shares
 from simulator.planning.sensitivity import LUCK, Sensitivity, advice, runs_of, sensitivity
 from simulator.planning.sobol import Indices, sobol_indices
-from simulator.report.sensitivity import input_text, sensitivity_json, sensitivity_view, tornado_figure
+from simulator.report.plots.drivers import quantity
+from simulator.report.sensitivity import sensitivity_json, sensitivity_view, tornado_figure
 from tests.simulator.runs import scenario
 
 LLAMA = str(Path(__file__).parents[2] / "scenarios/llama3-405b.yaml")
@@ -226,11 +227,11 @@ def test_advice_names_what_counts() -> None:
 
 
 @pytest.mark.parametrize(("value", "kind", "text"), [
-    (2.5 / 3600.0, "money_per_accelerator_time", "2.5 USD/h"), (15.6e12, "count", "15.6 T"), (16384.0, "count", "1.638e+04"),
+    (2.5 / 3600.0, "money_per_accelerator_time", "2.5 USD/h"), (15.6e12, "count", "15.6 T"), (16384.0, "count", "16,384"),
     (1.1, "ratio", "1.1"),
-    (4.0 / 86400e3, "rate", "4 per 1000 days"), (18.0, "temperature", "18 degC"), (1200.0, "time", "20 min")])
-def test_inputs_are_shown_as_files_write_them(value: float, kind: str, text: str) -> None:
-    assert input_text(value, kind) == text
+    (4.0 / 86400e3, "rate", "4 per 1000 days"), (18.0, "temperature", "18 degC"), (1200.0, "time", "20.00 minutes")])
+def test_inputs_are_shown_as_people_write_them(value: float, kind: str, text: str) -> None:
+    assert quantity(value, kind) == text
 
 
 def test_table_json_and_picture_show_the_same() -> None:
