@@ -10,6 +10,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.simulator import test_docs
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 _CELL_S = 240  # of one cell, the first of which may compile kernels
@@ -42,6 +44,12 @@ def test_cells_are_short_and_links_lead_somewhere(file: Path) -> None:
         if cell["cell_type"] == "markdown":
             for link in re.findall(r"\]\(([^)#]+)", text):
                 assert (file.parent / link).is_file(), link
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=_id)
+def test_commands_that_it_names_exist(file: Path) -> None:
+    for command in re.findall(r"`(clustercost [^`]+)`", file.read_text(encoding="utf-8")):
+        test_docs.test_commands_and_their_options_exist(file.stem, command, False)
 
 
 @pytest.mark.notebooks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
@@ -158,6 +159,16 @@ def test_results_draw_a_picture_that_a_notebook_shows(hostile: simulator.Scenari
         assert figure._repr_png_().startswith(b"\x89PNG")
     with pytest.raises(UserError, match="did you mean 'step'"):
         report.plot("stp")
+
+
+def test_a_study_from_its_folder_shows_and_plots_as_well(study: simulator.Study, tmp_path: Path) -> None:
+    saved = simulator.load_results(study.save(tmp_path / "results"))
+    assert saved._repr_html_() == study._repr_html_()
+    ax = saved.plot.chance()
+    assert "wall time" in ax.get_xlabel()
+    pyplot.close(ax.figure)
+    simulator.write_report(tmp_path / "results", tmp_path / "report.md")
+    assert (tmp_path / "report.md").stat().st_size > 1000
 
 
 def test_all_of_the_python_face_is_exported() -> None:
