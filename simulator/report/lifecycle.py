@@ -8,8 +8,8 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from simulator.planning.lifecycle import STAGES, Life, LifecycleStudy
-from simulator.report.style import BLUE, GREEN, GREY, LINES, ORANGE, PINK, SERIES, digits, in_style, plain
+from simulator.planning.lifecycle import MONTH_S, RESOURCES, STAGES, Life, LifecycleStudy
+from simulator.report.style import BLUE, GREEN, GREY, LINES, ORANGE, PINK, SERIES, Unit, digits, in_style, plain, unit_of
 from simulator.report.tables import plain_table
 
 if TYPE_CHECKING:
@@ -29,33 +29,43 @@ def lifecycle_view(study: LifecycleStudy) -> Group:
     return Group(*parts)
 
 
+def _unit(study: LifecycleStudy, resource: str) -> Unit:
+    """Return the unit in which the base's total is read."""
+    total = float(np.median(study.base.total(resource)))
+    return unit_of(resource, total if np.isfinite(total) else 0.0)
+
+
 def _range(values: np.ndarray, divisor: float) -> list[str]:
     return [digits(float(v) / divisor) for v in np.quantile(values, _QUANTILES)]
 
 
 def _stages(study: LifecycleStudy) -> RenderableType:
     trials, base = study.scenario.monte_carlo.trials, study.base
-    table = plain_table(f"{study.scenario.name}: {study.scenario.months} months, {trials:,} trials\nBase, by stage",
-                        "", "M USD P5", "P50", "P95", "share", "MWh P50", "tCO2e P50", "")
     total = base.total("cost_usd")
+    money, energy, carbon = (_unit(study, resource) for resource in RESOURCES)
+    table = plain_table(f"{study.scenario.name}: {study.scenario.months} months, {trials:,} trials\n"
+                        f"Base, by stage: {money.name}, P5, P50, P95; {energy.name} and {carbon.name}, P50",
+                        "", "P5", "P50", "P95", "share", energy.name, "carbon", "")
+    table.columns[0].no_wrap = True
     for stage in (*STAGES, "all"):
         usd, energy_j, carbon_kg = (base.total(r) if stage == "all" else base.stages[stage, r]
                                     for r in ("cost_usd", "energy_j", "carbon_kg"))
         if not usd.any():
             continue
         share = float((usd / total).mean())
-        table.add_row(stage, *_range(usd, 1e6), f"{share:.1%}", digits(float(np.median(energy_j)) / 3.6e9),
-                      digits(float(np.median(carbon_kg)) / 1e3), "" if stage == "all" else "█" * round(12 * share))
+        table.add_row(stage, *_range(usd, money.factor), f"{share:.1%}", digits(float(np.median(energy_j)) / energy.factor),
+                      digits(float(np.median(carbon_kg)) / carbon.factor), "" if stage == "all" else "█" * round(12 * share))
     return table
 
 
 def _ways(study: LifecycleStudy) -> RenderableType:
-    table = plain_table("Prices that cover all stages: P50, and P5 to P95", "", "M USD", "serving", "user-month (USD)",
-                        "M tokens (USD)")
+    money = _unit(study, "cost_usd")
+    table = plain_table(f"Prices that cover all stages: P50, and P5 to P95; all in {money.name}", "", "all", "serving",
+                        "user-month (USD)", "M tokens (USD)")
     for life in study.lives:
         prices = study.prices(life)
         serving = float((life.stages["serving", "cost_usd"] / life.total("cost_usd")).mean())
-        table.add_row(life.way.name, digits(float(np.median(life.total("cost_usd"))) / 1e6), f"{serving:.0%}",
+        table.add_row(life.way.name, digits(float(np.median(life.total("cost_usd"))) / money.factor), f"{serving:.0%}",
                       _with_range(prices["cost_per_user_month_usd"], 1.0), _with_range(prices["cost_per_token_usd"], 1e-6))
     table.columns[0].no_wrap = True
     return table
@@ -67,11 +77,12 @@ def _with_range(values: np.ndarray, divisor: float) -> str:
 
 
 def _worth(study: LifecycleStudy) -> RenderableType:
-    table = plain_table("Variants less base (± 95 %, paired); months for the same requests", "", "M USD", "MWh",
-                        "break-even month", "rebound eats")
+    money, energy, _ = (_unit(study, resource) for resource in RESOURCES)
+    table = plain_table(f"Variants less base, {money.name} (± 95 %, paired); months for the same requests", "", "cost",
+                        energy.name, "pays from month", "rebound eats")
     for life in study.lives[1:]:
-        table.add_row(life.way.name, *(_half(study, life, r, d) for r, d in (("cost_usd", 1e6), ("energy_j", 3.6e9))),
-                      even_words(study.break_even(life)), _eaten(study.eaten(life)))
+        halves = [_half(study, life, resource, unit.factor) for resource, unit in (("cost_usd", money), ("energy_j", energy))]
+        table.add_row(life.way.name, *halves, even_words(study.break_even(life)), _eaten(study.eaten(life)))
     table.columns[0].no_wrap = True
     return table
 
@@ -104,7 +115,7 @@ def _fleets(study: LifecycleStudy) -> list[str]:
     for life in study.lives:
         curve = study.curves[str(life.way.serving)]
         sized = ", ".join(f"{count:.0f} at {rate:,.3g}/s" for rate, count in zip(curve.rate_per_s, curve.replicas, strict=True))
-        largest = np.median(curve.needed(study.drawn.peak * life.requests.max(axis=1) / (365.25 / 12 * 86400)))
+        largest = np.median(curve.needed(study.drawn.peak * life.requests.max(axis=1) / MONTH_S))
         lines.append(f"{life.way.name}: replicas sized {sized}; {largest:,.0f} in the busiest month (P50)")
     return lines
 
@@ -122,27 +133,27 @@ def lifecycle_figure(study: LifecycleStudy) -> Figure:
 
 
 def _draw_stages(ax: Axes, study: LifecycleStudy) -> None:
-    at = np.arange(len(study.lives))[::-1]
+    at, unit = np.arange(len(study.lives))[::-1], _unit(study, "cost_usd")
     left = np.zeros(at.size)
     for stage in STAGES:
-        values = np.array([life.stages[stage, "cost_usd"].mean() for life in study.lives]) / 1e6
+        values = np.array([life.stages[stage, "cost_usd"].mean() for life in study.lives]) / unit.factor
         if values.any():
             ax.barh(at, values, left=left, height=0.6, color=_COLOURS[stage], label=stage)
             left = left + values
-    low, high = (np.array([np.quantile(life.total("cost_usd"), q) for life in study.lives]) / 1e6 for q in (0.05, 0.95))
+    low, high = (np.array([np.quantile(life.total("cost_usd"), q) for life in study.lives]) / unit.factor for q in (0.05, 0.95))
     reach = np.maximum(0.0, [left - low, high - left])
     ax.errorbar(left, at, xerr=reach, fmt="none", ecolor="#222222", elinewidth=1.0, capsize=3)
     ax.set_yticks(at, [plain(life.way.name) for life in study.lives])
-    ax.set(title="Whole life by stage (mean; P5 to P95)", xlabel="million USD")
+    ax.set(title="Whole life by stage (mean; P5 to P95)", xlabel=unit.name)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=5)
 
 
 def _draw_months(ax: Axes, study: LifecycleStudy) -> None:
-    months = np.arange(study.scenario.months + 1)
+    months, unit = np.arange(study.scenario.months + 1), _unit(study, "cost_usd")
     for i, life in enumerate(study.lives):
-        sums = np.cumsum(np.concatenate([life.before_usd()[:, None], life.same_usd], axis=1), axis=1) / 1e6
+        sums = np.cumsum(np.concatenate([life.before_usd()[:, None], life.same_usd], axis=1), axis=1) / unit.factor
         ax.plot(months, np.median(sums, axis=0), color=SERIES[i % len(SERIES)], linestyle=LINES[i % len(LINES)],
                 label=plain(life.way.name))
-    ax.set(title="Spent so far, for the same requests (P50)", xlabel="months of serving", ylabel="million USD", ylim=(0.0, None))
+    ax.set(title="Spent so far, for the same requests (P50)", xlabel="months of serving", ylabel=unit.name, ylim=(0.0, None))
     ax.grid(visible=True)
     ax.legend(loc="best")

@@ -17,10 +17,21 @@ from simulator.catalog import KINDS as RECORDS
 from simulator.catalog.records import Sourced
 from simulator.fields import Quantity, QuantityOrName, QuantityOrTable, Record, ShareOrSwitch, file_key
 from simulator.scenario.facility import Place
+from simulator.scenario.lifecycle import LifecycleScenario
 from simulator.scenario.models import CATALOG, DEFAULTS, Scenario
 from simulator.scenario.pricing import Pricing
 from simulator.scenario.queueing import QueueScenario, RentOnly
-from simulator.scenario.reference_words import CATALOG_TITLES, HEAD, JOBS, RECORDS_HEAD, SERIES, SERVING, TRAINING, UNITS
+from simulator.scenario.reference_words import (
+    CATALOG_TITLES,
+    HEAD,
+    JOBS,
+    LIFECYCLE,
+    RECORDS_HEAD,
+    SERIES,
+    SERVING,
+    TRAINING,
+    UNITS,
+)
 from simulator.scenario.series import Series, SeriesOrQuantity
 from simulator.scenario.series_profiles import ClockRange, Fixed, OfField
 from simulator.scenario.serving import ServingPrice, ServingScenario
@@ -53,7 +64,7 @@ class Section(NamedTuple):
 
 
 def markdown() -> str:
-    """Return docs/scenario.md: units, the three kinds of file, series, and the records of the catalog."""
+    """Return docs/scenario.md: units, the four kinds of file, series, and the records of the catalog."""
     groups = _groups()
     places = {section.record: section.title for _, group in groups for section in group}
     parts = [HEAD, _unit_table()]
@@ -68,7 +79,8 @@ def _groups() -> list[tuple[str, list[Section]]]:
     records = [Section(title, title, RECORDS[kind]) for kind, title in CATALOG_TITLES.items()]
     known: dict[type[BaseModel], str] = {section.record: section.title for section in records} | {Series: ""}
     files = [(head, [Section("", "", root), *_below(root, "", known)])
-             for head, root in ((TRAINING, Scenario), (JOBS, QueueScenario), (SERVING, ServingScenario))]
+             for head, root in ((TRAINING, Scenario), (JOBS, QueueScenario), (SERVING, ServingScenario),
+                                (LIFECYCLE, LifecycleScenario))]
     series = [Section("", "", Series), *_below(Series, "", known)]
     below = [part for section in records for part in (section, *_below(section.record, section.path, known))]
     return [*files, (SERIES, series), (RECORDS_HEAD, below)]
@@ -244,7 +256,7 @@ def _default(field: FieldInfo, quantity: Any) -> str:
     if isinstance(quantity, ClockRange):
         return f"{value[0]}-{value[1]}"
     if isinstance(value, tuple):
-        return "one, " + ", ".join(f"`{item.name}`" for item in value)
+        return "one, " + ", ".join(f"`{item.name}`" for item in value) if hasattr(value[0], "name") else f"{list(value)}"
     if isinstance(value, str):
         return f"`{value}`"
     return human(float(value), quantity.kind if isinstance(quantity, Quantity) else "ratio")

@@ -43,7 +43,7 @@ CATALOG_TITLES: dict[str, str] = {
 
 HEAD = """# Scenario reference
 
-Written by `clustercost schema --markdown`; do not edit. Every key of the three kinds of scenario file, from the schema that reads
+Written by `clustercost schema --markdown`; do not edit. Every key of the four kinds of scenario file, from the schema that reads
 them; the [guide](guide.md) explains how they work together, with examples, and [model.md](model.md) has the equations.
 
 - **Default**: "-" must be given, "none" may be absent, "its defaults" are those of the keys below it.
@@ -69,6 +69,10 @@ A file with `jobs`, and without `model` and `training`: many jobs on one cluster
 SERVING = """## Serving files
 
 A file with `serving` and `load`: a model that serves users. Keys of the top level:"""
+
+LIFECYCLE = """## Life-cycle files
+
+A file with `months`: a model from its training to its last month, for `clustercost lifecycle`. Keys of the top level:"""
 
 SERIES = """## Series
 

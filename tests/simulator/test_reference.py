@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from simulator.fields import Quantity, file_key
 from simulator.scenario import json_schema
+from simulator.scenario.lifecycle import LifecycleScenario
 from simulator.scenario.models import Scenario
 from simulator.scenario.queueing import QueueScenario
 from simulator.scenario.reference import _quantity, _records_in, human, markdown
@@ -26,7 +27,7 @@ def test_the_committed_reference_is_what_the_schema_says() -> None:
 
 def records() -> dict[str, type]:
     found: dict[str, type] = {}
-    left = [Scenario, QueueScenario, ServingScenario, Series]
+    left = [Scenario, QueueScenario, ServingScenario, LifecycleScenario, Series]
     while left:
         record = left.pop()
         if record.__name__ not in found:
