@@ -215,13 +215,19 @@ class LifecycleStudy:
         curve = self.curves[str(life.way.serving)]
         more = {} if life is self.base else {
             "break_even_month": {"chance": found.size / even.size, **(describe(found) if found.size else {})},
-            "less_base": {resource: self.saved(life, resource)._asdict() for resource in RESOURCES},
+            "less_base": {resource: _shown(self.saved(life, resource)) for resource in RESOURCES},
             "rebound_share": describe(self.eaten(life))}
         return {"total": {resource: describe(life.total(resource)) for resource in RESOURCES},
                 "stages": stages,
                 "serving_share": describe(serving), "requests": describe(life.requests.sum(axis=1)),
                 **{name: describe(values) for name, values in self.prices(life).items()},
                 "fleet": {"rate_per_s": curve.rate_per_s.tolist(), "replicas": curve.replicas.tolist()}, **more}
+
+
+def _shown(found: Difference) -> dict[str, Any]:
+    """Return a difference for JSON; empty where it is unknown."""
+    known = np.isfinite([found.low, found.high]).all()
+    return {} if np.isnan(found.mean) else {"mean": found.mean, "interval": [found.low, found.high] if known else None}
 
 
 def run_lifecycle(scenario: LifecycleScenario, progress: Progress | None = None) -> LifecycleStudy:
