@@ -21,7 +21,8 @@ _EVERY_S = 0.25  # at least, from one writing of a line to the next
 
 def run_with_progress(scenario: Scenario | QueueScenario | ServingScenario, **how: Any) -> Any:
     """Run a study under a progress bar, which says when kernels are compiled first; `how` as for `run_study`."""
-    from simulator.montecarlo import run_queue_study, run_serve_study, run_study
+    from simulator.montecarlo import run_queue_study, run_study
+    from simulator.montecarlo.serving import run_serve_study
     from simulator.scenario import QueueScenario, Scenario
 
     kernels, training = not isinstance(scenario, QueueScenario), isinstance(scenario, Scenario)  # a queue has no kernels

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simulator.cli.app import print_json
 from simulator.errors import UserError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def plan_deadline(scenario: Scenario, deadline: str, *, chance: float = 0.9, tri
 
 def _show(found: Any, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(found, indent=2))
+        print_json(found)
         return
     from rich.console import Console
 

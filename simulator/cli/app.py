@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -24,6 +26,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print the same as JSON (SI u
 
 log = logging.getLogger("clustercost")
 _QUIET, _VERBOSE = ("--quiet", "-q"), ("--verbose", "-v")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; numbers that JSON has not (not finite: unknown, or without end) are null."""
+    def plain(found: Any) -> Any:
+        if isinstance(found, dict):
+            return {key: plain(item) for key, item in found.items()}
+        if isinstance(found, list | tuple):
+            return [plain(item) for item in found]
+        return None if isinstance(found, float) and not math.isfinite(found) else found
+
+    print(json.dumps(plain(value), indent=2, allow_nan=False))
 
 
 def _show_version(asked: bool) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from simulator.cli.app import Json, app
+from simulator.cli.app import Json, app, print_json
 
 
 @app.command()
@@ -39,7 +38,7 @@ def compare(
         save_figure(compare_figure(found), plot)
         print(f"Picture: {plot}", file=sys.stderr)
     if as_json:
-        print(json.dumps(found.summary(), indent=2))
+        print_json(found.summary())
     else:
         from rich.console import Console
 

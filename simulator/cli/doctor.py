@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -14,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import typer
 
-from simulator.cli.app import Json, app
+from simulator.cli.app import Json, app, print_json
 from simulator.errors import UserError
 
 Verdict = Literal["ok", "warning", "failed"]
@@ -46,7 +45,7 @@ def doctor(as_json: Json = False) -> None:
                 print(f"{check.verdict:8} {check.name}: {check.found}" + (f"\n         {check.advice}" if check.advice else ""),
                       flush=True)
     if as_json:
-        print(json.dumps([check._asdict() for check in checks], indent=2))
+        print_json([check._asdict() for check in checks])
     if any(check.verdict == "failed" for check in checks):
         raise typer.Exit(1)
 

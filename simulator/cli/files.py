@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from simulator.cli.app import Json, app
+from simulator.cli.app import Json, app, print_json
 from simulator.cli.complete import kinds, names
 from simulator.errors import UserError
 
@@ -28,7 +27,7 @@ def schema(
         return
     from simulator.scenario import json_schema
 
-    print(json.dumps(json_schema(), indent=2))
+    print_json(json_schema())
 
 
 @app.command()
@@ -74,7 +73,7 @@ def catalog(
     else:
         found = shelves.load(kind, name).to_file()
     if as_json:
-        print(json.dumps(found, indent=2))
+        print_json(found)
     elif isinstance(found, list):
         print("\n".join(found))
     else:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from simulator.cli.app import Json, app
+from simulator.cli.app import Json, app, print_json
 from simulator.errors import UserError
 
 
@@ -59,7 +58,7 @@ def forecast(
     if plot is not None:
         save_figure(forecast_figure(found, runs), plot)
     if as_json:
-        print(json.dumps(forecast_json(found, predictions, affordable), indent=2))
+        print_json(forecast_json(found, predictions, affordable))
     else:
         from rich.console import Console
 

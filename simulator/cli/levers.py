@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from simulator.cli.app import Json, app
+from simulator.cli.app import Json, app, print_json
 from simulator.errors import UserError
 
 
@@ -53,7 +52,7 @@ def levers(
     if plot is not None:
         save_figure(levers_figure(found), plot)
     if as_json:
-        print(json.dumps(levers_json(found), indent=2))
+        print_json(levers_json(found))
     else:
         Console().print(levers_view(found))
     if plot is not None:

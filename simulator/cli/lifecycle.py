@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from simulator.cli.app import Json, app
+from simulator.cli.app import Json, app, print_json
 
 
 @app.command()
@@ -39,7 +38,7 @@ def lifecycle(
     if plot is not None:
         save_figure(lifecycle_figure(study), plot)
     if as_json:
-        print(json.dumps(study.summary(), indent=2))
+        print_json(study.summary())
     else:
         from rich.console import Console
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from simulator.cli.app import Json, app
+from simulator.cli.app import Json, app, print_json
 from simulator.cli.complete import sites
 
 
@@ -35,7 +34,7 @@ def step(
     if plot is not None:
         save_figure(step_picture(scenario, estimates), plot)
     if as_json:
-        print(json.dumps(step_json(scenario, estimates), indent=2))
+        print_json(step_json(scenario, estimates))
     else:
         from rich.console import Console
 
@@ -72,7 +71,7 @@ def energy(
     scenario = with_monte_carlo(load_scenario(file), trials, seed)
     report = energy_report(scenario, trials or min(scenario.monte_carlo.trials, 50), site or (), start or ())
     if as_json:
-        print(json.dumps(energy_json(report), indent=2))
+        print_json(energy_json(report))
     else:
         from rich.console import Console
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.cli.app import Json, app
+from simulator.cli.app import Json, app, print_json
 from simulator.errors import UserError
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def _rank_layouts(file: Path, by: str, top: int, as_json: bool) -> None:
     scenario = load_scenario(file).central()
     ranking = rank_layouts(scenario, by, top)
     if as_json:
-        print(json.dumps(ranking_json(ranking), indent=2))
+        print_json(ranking_json(ranking))
         return
     from rich.console import Console
 
@@ -145,7 +144,7 @@ def _show(found: Any, plot: Path | None, output: Path | None, as_json: bool) -> 
     from simulator.report.plan import front_figure, plan_json, plan_view
 
     if as_json:
-        print(json.dumps(plan_json(found), indent=2))
+        print_json(plan_json(found))
     else:
         from rich.console import Console
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulator.cli.app import Json, app
+from simulator.cli.app import Json, app, print_json
 from simulator.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def run(
         raise UserError("stopped before the first trial finished; nothing was written")
     _write_views(study, timeline, trace, convergence)
     if as_json:
-        print(json.dumps(study.summary(), indent=2))
+        print_json(study.summary())
     else:
         from rich.console import Console
 

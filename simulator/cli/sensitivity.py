@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from simulator.cli.app import Json, app
+from simulator.cli.app import Json, app, print_json
 
 
 @app.command()
@@ -48,6 +47,6 @@ def sensitivity(
     if plot is not None:
         save_figure(tornado_figure(found), plot)
     if as_json:
-        print(json.dumps(sensitivity_json(found), indent=2))
+        print_json(sensitivity_json(found))
     else:
         Console().print(sensitivity_view(found))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from simulator.cli.app import Json, app
+from simulator.cli.app import Json, app, print_json
 from simulator.errors import UserError
 
 
@@ -49,7 +48,7 @@ def serve(
         save_figure(serve_figure(study), plot)
     if as_json:
         more = {} if needed is None else {"needed": {"replicas": needed[0], "slo_share": needed[1]}}
-        print(json.dumps({**study.summary(), **more}, indent=2))
+        print_json({**study.summary(), **more})
     else:
         from rich.console import Console
 

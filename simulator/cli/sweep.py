@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from simulator.cli.app import Json, app
+from simulator.cli.app import Json, app, print_json
 from simulator.errors import UserError
 
 
@@ -69,7 +68,7 @@ def sweep(
         save_figure(sweep_figure(found, column), plot)
         print(f"Picture: {plot}", file=sys.stderr)
     if as_json:
-        print(json.dumps(sweep_json(found, column), indent=2))
+        print_json(sweep_json(found, column))
     else:
         from rich.console import Console
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from simulator.cli.app import Json, app
+from simulator.cli.app import Json, app, print_json
 from simulator.errors import UserError
 
 
@@ -62,7 +61,7 @@ def threats(
     if plot is not None:
         save_figure(threats_figure(study), plot)
     if as_json:
-        print(json.dumps(threats_json(study, points), indent=2))
+        print_json(threats_json(study, points))
     else:
         from rich.console import Console
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from simulator.cli.app import Json, app
+from simulator.cli.app import Json, app, print_json
 
 
 @app.command()
@@ -30,7 +29,10 @@ def variance(
     from simulator.scenario import load_scenario
 
     shares = variance_shares(load_scenario(file), outer=outer, inner=inner)
-    print(json.dumps([asdict(s) for s in shares], indent=2) if as_json else variance_table(shares))
+    if as_json:
+        print_json([asdict(s) for s in shares])
+    else:
+        print(variance_table(shares))
 
 
 @app.command()
@@ -53,7 +55,7 @@ def tail(
     found = tail_probability(load_scenario(file), column, above, trials)
     worth = None if math.isnan(found.worth) else found.worth
     if as_json:
-        print(json.dumps({**asdict(found), "worth": worth}, indent=2))
+        print_json({**asdict(found), "worth": worth})
         return
     limit = "the scenario's goal" if above is None else f"{above:g}"
     print(f"P({column} > {limit}) = {found.probability:.3g} ({found.low:.3g} to {found.high:.3g}, 95 %), {found.method} sampling")

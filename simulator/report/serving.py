@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Group
 from rich.text import Text
 
-from simulator.montecarlo import ServeStudy
+from simulator.montecarlo.serving import ServeStudy
 from simulator.montecarlo.tables import number
 from simulator.report.style import BLUE, GREEN, GREY, LINES, ORANGE, SERIES, in_style
 from simulator.report.tables import plain_table

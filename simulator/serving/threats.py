@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.special import pdtr
 
 from simulator.errors import UserError
 from simulator.scenario.serving import Attack, ServingScenario
@@ -53,6 +52,8 @@ def odds(attack: Attack) -> float:
 
 class _Attackers:
     def __init__(self, plan: ServePlan, attack: Attack, honest: Demand, stream: Stream) -> None:
+        from scipy.special import pdtr
+
         self.attack, self.load = attack, plan.scenario.load
         each = odds(attack) * (attack.amplification if attack.kind == "tool-loop" else 1.0)
         if each > _MOST_EACH:

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from simulator.cli import app
 from simulator.errors import UserError
-from simulator.montecarlo import run_serve_study
-from simulator.montecarlo.serving import needed_replicas, with_replicas
+from simulator.montecarlo.serving import needed_replicas, run_serve_study, with_replicas
 from simulator.montecarlo.streams import stream
 from simulator.report.serving import serve_figure, serve_view
 from simulator.scenario import load_file, load_serving
