@@ -106,8 +106,8 @@ def budget_view(answer: BudgetAnswer) -> Group:
     cluster = answer.scenario.cluster
     best = answer.choices[0]
     year = stated_in(answer.scenario)
-    title = (f"Compute-optimal for {answer.budget_usd:,.0f} USD{f' of {year}' if year else ''} on {cluster.accelerators:,} x "
-             f"{cluster.accelerator.name}")
+    title = (f"Compute-optimal parameters and tokens for {answer.budget_usd:,.0f} USD{f' of {year}' if year else ''} on "
+             f"{cluster.accelerators:,} x {cluster.accelerator.name}")
     table = _choices_table(title, "law")
     for choice in answer.choices:
         table.add_row(choice.law.name, *_cells(choice))
@@ -123,7 +123,7 @@ def budget_view(answer: BudgetAnswer) -> Group:
 
 
 def _choices_table(title: str, first: str, *more: str) -> Table:
-    return plain_table(title, first, "parameters", "tokens", "a param.", "loss", "MFU", "days", "MWh", "training USD", *more)
+    return plain_table(title, first, "size", "tokens", "each", "loss", "MFU", "days", "MWh", "USD", *more)
 
 
 def _mwh(energy_j: float) -> str:
@@ -158,9 +158,10 @@ def _range_lines(answer: BudgetAnswer) -> list[str]:
 
 def _served_parts(served: Served, serving: Serving) -> list[Table | Text]:
     price = serving.usd_per_token_parameter * 1e15
-    table = _choices_table(f"With {short(serving.tokens)} tokens served over its life", "", "serving USD", "total USD")
-    for label, choice in (("compute-optimal", served.optimal), ("same loss, least in all", served.same_loss),
-                          ("least loss, all within the budget", served.within_budget)):
+    table = _choices_table(f"With {short(serving.tokens)} tokens served: least sum at the same loss, least loss in the budget", "",
+                           "serve", "sum")
+    for label, choice in (("optimal", served.optimal), ("same loss", served.same_loss),
+                          ("in budget", served.within_budget)):
         if choice is None:
             table.add_row(label, "-")
         else:
