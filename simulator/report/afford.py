@@ -158,8 +158,8 @@ def _range_lines(answer: BudgetAnswer) -> list[str]:
 
 def _served_parts(served: Served, serving: Serving) -> list[Table | Text]:
     price = serving.usd_per_token_parameter * 1e15
-    table = _choices_table(f"With {short(serving.tokens)} tokens served: least sum at the same loss, least loss in the budget", "",
-                           "serve", "sum")
+    title = f"With {short(serving.tokens)} tokens served: least sum at the same loss, least loss in the budget"
+    table = _choices_table(title, "", "serve", "sum")
     for label, choice in (("optimal", served.optimal), ("same loss", served.same_loss),
                           ("in budget", served.within_budget)):
         if choice is None:
