@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import traceback
 from collections.abc import Iterator
@@ -40,13 +41,17 @@ def open_and_run(file: Path) -> str:
     from simulator.montecarlo import run_queue_study, run_study
     from simulator.performance import estimate_steps
     from simulator.scenario import Scenario, load_file
+    from simulator.scenario.lifecycle import load_lifecycle
     from simulator.scenario.loading import load_serving
 
     reached = "refused"
     try:
+        if re.search(rb"^months:", file.read_bytes(), re.MULTILINE):  # life-cycle files name a serving file
+            load_lifecycle(file)
+            return "loaded"  # their runs, and those of a fleet, are not fuzzed
         if b"serving:" in file.read_bytes():
             load_serving(file)
-            return "loaded"  # runs of a fleet are not fuzzed
+            return "loaded"
         scenario = load_file(file)
         reached = "loaded"
         one = with_monte_carlo(scenario, 1, None)

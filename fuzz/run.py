@@ -34,9 +34,11 @@ def batch(folder: Path, number: int, count: int, limit_s: float) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     for file in SHIPPED:  # some are extended by others
         shutil.copy(file, folder)
+    shutil.copytree(SHIPPED[0].parent / "lifecycle", folder / "lifecycle", dirs_exist_ok=True)
     for text in TEXTS:  # modules and kernels are loaded before time counts
         at.write_text(text, encoding="utf-8")
-        assert failure(at, 300.0) in (("ran", ""), ("loaded", "")), text
+        found = failure(at, 300.0)
+        assert found in (("ran", ""), ("loaded", "")), f"{found} {text}"
     outcomes: Counter[str] = Counter()
     slowest = 0.0
 

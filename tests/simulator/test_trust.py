@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
+import sys
 from hashlib import blake2b
 from pathlib import Path
 
@@ -274,3 +276,10 @@ def test_any_file_ends_in_a_result_or_one_message(tmp_path_factory: pytest.TempP
     path = tmp_path_factory.getbasetemp() / "fuzzed.yaml"
     path.write_bytes(content)
     assert failure(path, 60.0)[1] == ""
+
+
+def test_the_fuzzer_opens_every_ready_file_before_it_damages_them(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "fuzz.run", "--count", "3", "--out", str(tmp_path)], check=False,
+                          capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=300)
+    assert done.returncode == 0, done.stdout
+    assert "0 failed, 0 killed" in done.stdout
