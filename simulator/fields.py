@@ -18,6 +18,8 @@ from simulator.distributions import DISTRIBUTIONS, TRUNCATE, Distribution, is_di
 from simulator.errors import nearest
 from simulator.units import KINDS, QuantityError, format_quantity, parse_quantity, shorten
 
+_LEAST_ABOVE = 1e-9  # SI; of what must be more than a bound: times, bytes, rates of bytes and FLOPs, ratios
+
 
 class Quantity:
     """Annotation that reads a quantity string of one kind into an SI float within bounds, or a distribution."""
@@ -34,7 +36,8 @@ class Quantity:
         if isinstance(value, dict):
             if self.whole:
                 raise QuantityError(f"found {shorten(value)}; allowed: one whole number, not a distribution")
-            return parse_distribution(value, self.kind, self.low, self.aleatory, self.high)
+            low = self.low + _LEAST_ABOVE if self.above else self.low  # what is drawn must be more than the bound, too
+            return parse_distribution(value, self.kind, low, self.aleatory, self.high)
         number = parse_quantity(value, self.kind)
         if number < self.low or number > self.high or (self.above and number == self.low):
             raise QuantityError(f"found {shorten(value)}; allowed: {self.bounds()}")
